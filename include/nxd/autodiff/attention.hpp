@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nxd/autodiff/world.hpp>
+#include <nxd/tensor/kernels/sizes.hpp>
+
+namespace nxd {
+
+/// Each key head serves a whole number of query heads. What is not known yet is not judged yet.
+constexpr Verdict check_groups(std::int64_t heads, std::int64_t key_heads) {
+  if (heads == dynamic || key_heads == dynamic || heads % key_heads == 0) return {};
+  return {Rule::query_heads_must_be_a_multiple_of_key_heads, heads, key_heads};
+}
+
+/// Who sees whom.
+enum class Mask : std::uint8_t {
+  causal,  ///< a query sees the keys up to its own place
+  none,    ///< every query sees every key
+};
+
+/// Scaled dot-product attention, fused: never more than a tile of scores exists (Dao et al., 2022).
+/// In: q[Batch, Seq, Heads, HeadDim], k and v[Batch, KeySeq, KvHeads, HeadDim]; query head h looks
+/// at key head h / (Heads / KvHeads). Heads split over an axis meet their key heads there, which
+/// neighbours may share (`Shard<KvHeads, A, Copies>`). Out: like q. Cost: 4 Batch Heads Seq KeySeq
+/// HeadDim FLOPs, half of it if causal; two and a half times that backward.
+template <class T, class Batch, class Seq, class KeySeq, class Heads, class KvHeads, class HeadDim,
+          class LQ, class LK, class W>
+constexpr auto attention(Var<Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, LQ>, W> const& q,
+                         Var<Tensor<T, Shape<Batch, KeySeq, KvHeads, HeadDim>, LK>, W> const& k,
+                         Var<Tensor<T, Shape<Batch, KeySeq, KvHeads, HeadDim>, LK>, W> const& v,
+                         double scale, Mask mask = Mask::causal) {
+  using Q = Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, LQ>;
+  using K = Tensor<T, Shape<Batch, KeySeq, KvHeads, HeadDim>, LK>;
+  using B = typename W::backend;
+  using M = Meeting<Attend<Batch, Heads, KvHeads>, Q, K, typename W::mesh>;
+  using Z = relaid_t<Q, typename M::layout>;
+  auto& world = q.world();
+  auto const& plan = world.plan;
+  require(Heads::name, check_groups(extent<Heads>(plan), extent<KvHeads>(plan)));
+
+  auto const group = extent<Heads>(plan) / extent<KvHeads>(plan);
+  auto const rank = world.rank();
+  Attention const sizes{.batch = Q::template local_extent<Batch>(plan),
+                        .queries = Q::template local_extent<Seq>(plan),
+                        .keys = K::template local_extent<KeySeq>(plan),
+                        .heads = Q::template local_extent<Heads>(plan),
+                        .kv_heads = K::template local_extent<KvHeads>(plan),
+                        .group = group,
+                        .first_head = Q::template local_first<Heads>(plan, rank) -
+                                      K::template local_first<KvHeads>(plan, rank) * group,
+                        .head_dim = extent<HeadDim>(plan),
+                        .scale = scale,
+                        .causal = mask == Mask::causal};
+  auto const forward = 4 * sizes.batch * sizes.heads * sizes.queries * sizes.keys * sizes.head_dim /
+                       (mask == Mask::causal ? 2 : 1);
+  world.ledger.flops += forward;
+  auto const sums = B::template allocate<T>(sizes.batch * sizes.heads * sizes.queries);
+  auto const z = world.template make<Z>();
+  compute<B>([&](auto kernels) { kernels.attention(sizes, data(q.value()), data(k.value()), data(v.value()), data(z),
+                          B::data(sums)); });
+  return world.record_if(
+      M{}, z,
+      [gq = q.slot(), gk = k.slot(), gv = v.slot(), &world, q = q.value(), k = k.value(),
+       v = v.value(), z, sums, sizes, forward](auto const& dz) {
+        world.ledger.flops += forward / 2 * 5;
+        auto const dq = world.template make<gradient_t<Q, typename W::mesh>>();
+        auto const dk = world.template make<gradient_t<K, typename W::mesh>>();
+        auto const dv = world.template make<gradient_t<K, typename W::mesh>>();
+        compute<B>([&](auto kernels) { kernels.attention_pull(sizes, data(q), data(k), data(v), data(z), B::data(sums),
+                                     data(dz), data(dq), data(dk), data(dv)); });
+        gq.accumulate(dq);
+        gk.accumulate(dk);
+        gv.accumulate(dv);
+      },
+      q.slot(), k.slot(), v.slot());
+}
+
+}  // namespace nxd

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nxd/autodiff/world.hpp>
+#include <nxd/tensor/product.hpp>
+
+namespace nxd {
+
+namespace detail {
+
+template <class... Ds> Summed<Ds...> summed(Shape<Ds...>);
+template <class... Ds> Kept<Ds...> kept(Shape<Ds...>);
+
+/// What becomes of the dimensions that X and Y share, if their product has shape S.
+template <class S, class X, class Y>
+struct Roles {
+  using shared = decltype(common(typename X::shape{}, typename Y::shape{}));
+  using summed = decltype(without(shared{}, S{}));
+  using rule =
+      Contraction<decltype(detail::summed(summed{})), decltype(kept(common(shared{}, S{})))>;
+};
+
+template <class S, class X, class Y, class W>
+using product_t = Meeting<typename Roles<S, X, Y>::rule, X, Y, typename W::mesh>;
+
+template <class S, class X, class Y, class W>
+using product_tensor_t =
+    Tensor<typename X::element, S, typename product_t<S, X, Y, W>::layout>;
+
+template <class X, class... Ds>
+constexpr std::int64_t local_terms(auto const& plan, Shape<Ds...>) {
+  return (X::template local_extent<Ds>(plan) * ... * 1);
+}
+
+/// z = x y, or z += x y. On plain tensors: nothing here knows of gradients, and so the pullbacks
+/// below are checked by the very rules that check the forward pass.
+template <class Z, class W, class X, class Y, class B>
+constexpr void multiply(W& world, Local<X, B> const& x, Local<Y, B> const& y,
+                        typename Z::element* z, bool accumulate) {
+  B::kernels::multiply(product_of<X, Y, Z>(world.plan), data(x), data(y), z, accumulate);
+}
+
+template <class Z, class X, class Y, class W>
+constexpr void bill_product(W& world) {
+  auto const terms =
+      local_terms<X>(world.plan, typename Roles<typename Z::shape, X, Y>::summed{});
+  world.ledger.flops += 2 * terms * Z::local_size(world.plan);
+}
+
+template <class S, class W, class X, class Y, class B>
+constexpr auto contract(W& world, Local<X, B> const& x, Local<Y, B> const& y) {
+  using Z = product_tensor_t<S, X, Y, W>;
+  bill_product<Z, X, Y>(world);
+  auto const z = world.template make<Z>();
+  if constexpr (B::has_elements) multiply<Z>(world, x, y, data(z), false);
+  return z;
+}
+
+/// Adds the product of x and y to a gradient, in place.
+template <class Of, class W, class X, class Y, class B>
+constexpr void contract_into(Slot<Of, W> const& slot, W& world, Local<X, B> const& x,
+                             Local<Y, B> const& y) {
+  using Z = product_tensor_t<typename Of::shape, X, Y, W>;
+  if (!slot.wanted()) return;
+  bill_product<Z, X, Y>(world);
+  slot.template gather<Z>([&]([[maybe_unused]] auto* z, [[maybe_unused]] bool accumulate) {
+    multiply<Z>(world, x, y, z, accumulate);
+  });
+}
+
+/// The dimensions that X and Y do not share.
+template <class X, class Y>
+using unshared_t = decltype(without(typename X::shape{}, typename Y::shape{}) +
+                            without(typename Y::shape{}, typename X::shape{}));
+
+/// Every dimension of the result comes from an operand, and what only one of them has stays.
+template <class S, class X, class Y>
+inline constexpr bool is_product_of =
+    std::same_as<decltype(without(unshared_t<X, Y>{}, S{})), Shape<>> &&
+    std::same_as<decltype(without(without(S{}, typename X::shape{}), typename Y::shape{})),
+                 Shape<>>;
+
+}  // namespace detail
+
+/// The products of x and y, summed over every dimension that S lacks: the matrix products of every
+/// index that x, y and S share. In: x[Kept, M, Summed], y[Kept, N, Summed], in any order. Out:
+/// z[S]. Cost: 2 * Kept * M * N * Summed FLOPs; twice that in the backward pass.
+template <class S, class X, class Y, class W>
+constexpr auto contract(Var<X, W> const& x, Var<Y, W> const& y) {
+  static_assert(detail::is_product_of<S, X, Y>,
+                "contract: only what both operands have is summed, and nothing is made up");
+  static_assert(std::same_as<typename X::element, typename Y::element>,
+                "contract: the operands have different element types; cast one of them");
+  auto& world = x.world();
+  using M = detail::product_t<S, X, Y, W>;
+  return world.record_if(
+      M{}, detail::contract<S>(world, x.value(), y.value()),
+      [gx = x.slot(), gy = y.slot(), &world, x = x.value(), y = y.value()](auto const& dz) {
+        detail::contract_into(gx, world, dz, y);
+        detail::contract_into(gy, world, x, dz);
+      },
+      x.slot(), y.slot());
+}
+
+/// Likewise, summed over every dimension that x and y share.
+template <class X, class Y, class W>
+constexpr auto contract(Var<X, W> const& x, Var<Y, W> const& y) {
+  return contract<detail::unshared_t<X, Y>>(x, y);
+}
+
+}  // namespace nxd

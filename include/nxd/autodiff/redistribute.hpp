@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include <nxd/autodiff/world.hpp>
+#include <nxd/comm/reduce.hpp>
+#include <nxd/dist/roads.hpp>
+
+namespace nxd {
+
+namespace detail {
+
+/// X seen as steps[outer][length of D][inner]: what lies before and after dimension D.
+struct Split {
+  std::int64_t outer = 1;
+  std::int64_t length = 1;
+  std::int64_t inner = 1;
+  constexpr std::int64_t size() const { return outer * length * inner; }
+};
+
+template <class X, class D>
+constexpr Split split_at(auto const& plan) {
+  Split split;
+  bool after = false;
+  auto const count = [&]<class E>(E) {
+    auto const length = X::template local_extent<E>(plan);
+    if constexpr (std::same_as<D, E>) {
+      split.length = length;
+      after = true;
+    } else {
+      (after ? split.inner : split.outer) *= length;
+    }
+  };
+  [&]<class... Ds>(Shape<Ds...>) { (count(Ds{}), ...); }(typename X::shape{});
+  return split;
+}
+
+template <class X> using values_t = std::span<typename X::element>;
+template <class X> using constants_t = std::span<typename X::element const>;
+
+template <class X, class B>
+auto values(auto const& plan, Local<X, B> const& x) {
+  return values_t<X>(data(x), static_cast<std::size_t>(X::local_size(plan)));
+}
+template <class X, class B>
+auto constants(auto const& plan, Local<X, B> const& x) {
+  return constants_t<X>(data(x), static_cast<std::size_t>(X::local_size(plan)));
+}
+
+// The roads. An array sharded over one of its inner dimensions travels as if that were its
+// outermost: blocks are brought together before or after, where more than one lies in the way.
+
+template <Way> struct Travel;
+
+template <>
+struct Travel<Way::all_gather> {
+  template <class Y, class D, class X, class B, class W>
+  static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    using K = typename B::kernels;
+    auto const from = split_at<X, D>(world.plan);
+    if (from.outer == 1) return world.comm.all_gather(along, constants(world.plan, x), values(world.plan, y));
+    auto const blocks = world.template make<Y>();
+    world.comm.all_gather(along, constants(world.plan, x), values(world.plan, blocks));
+    K::transpose_blocks(along.count, from.outer, from.length * from.inner, data(blocks), data(y));
+  }
+};
+
+template <>
+struct Travel<Way::reduce_scatter> {
+  template <class Y, class D, class X, class B, class W>
+  static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    using K = typename B::kernels;
+    auto const to = split_at<Y, D>(world.plan);
+    if (to.outer == 1) return reduce_scatter(world.comm, along, constants(world.plan, x), values(world.plan, y));
+    auto const blocks = world.template make<X>();
+    K::transpose_blocks(to.outer, along.count, to.length * to.inner, data(x), data(blocks));
+    reduce_scatter(world.comm, along, constants(world.plan, blocks), values(world.plan, y));
+  }
+};
+
+template <>
+struct Travel<Way::all_reduce> {
+  template <class Y, class, class X, class B, class W>
+  static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    std::ranges::copy(constants(world.plan, x), data(y));
+    all_reduce(world.comm, along, values(world.plan, y));
+  }
+};
+
+template <>
+struct Travel<Way::all_to_all> {
+  /// From slices of E to slices of D: every rank gets its slice of D of every rank's slice of E.
+  template <class Y, class D, class E, class X, class B, class W>
+  static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    using K = typename B::kernels;
+    auto const cut = split_at<X, D>(world.plan);
+    auto const sent = world.template make<X>();
+    auto const received = world.template make<X>();
+    auto const n = along.count;
+    K::transpose_blocks(cut.outer, n, cut.length / n * cut.inner, data(x), data(sent));
+    world.comm.all_to_all(along, constants(world.plan, sent), values(world.plan, received));
+    auto const join = split_at<Y, E>(world.plan);
+    K::transpose_blocks(n, join.outer, join.length / n * join.inner, data(received), data(y));
+  }
+};
+
+template <>
+struct Travel<Way::cut> {
+  template <class Y, class D, class X, class B, class W>
+  static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    auto const to = split_at<Y, D>(world.plan);
+    auto const block = to.length * to.inner;
+    for (std::int64_t o = 0; o < to.outer; ++o)
+      std::copy_n(data(x) + (o * along.count + along.place) * block, block, data(y) + o * block);
+  }
+};
+
+template <>
+struct Travel<Way::embed> {
+  template <class Y, class D, class X, class B, class W>
+  static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    auto const from = split_at<X, D>(world.plan);
+    auto const block = from.length * from.inner;
+    std::ranges::fill(values(world.plan, y), typename Y::element{});
+    for (std::int64_t o = 0; o < from.outer; ++o)
+      std::copy_n(data(x) + o * block, block, data(y) + (o * along.count + along.place) * block);
+  }
+};
+
+template <>
+struct Travel<Way::once> {
+  template <class Y, class, class X, class B, class W>
+  static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    auto const to = values(world.plan, y);
+    if (along.place == 0) std::ranges::copy(constants(world.plan, x), to.begin());
+    else std::ranges::fill(to, typename Y::element{});
+  }
+};
+
+/// The ranks that a move takes place among, seen from this one.
+template <class From, class W>
+constexpr Line line_of(W const& world) {
+  auto const whole = line<typename From::axis>(world.plan, world.rank());
+  if constexpr (requires { typename Slicing<From>::copies; })
+    if constexpr (!std::same_as<typename Slicing<From>::copies, Once>)
+      return whole.neighbours(extent<typename Slicing<From>::copies>(world.plan));
+  return whole;
+}
+
+/// A slice is taken, or joined, only where no inner axis slices the same dimension.
+template <class From, class To, class L>
+inline constexpr bool slices_in_order = [] {
+  bool ok = true;
+  if constexpr (!std::same_as<typename Slicing<From>::dim, void>)
+    ok = ok && slices_innermost<typename Slicing<From>::dim, typename From::axis, L>;
+  if constexpr (!std::same_as<typename Slicing<To>::dim, void>)
+    ok = ok && slices_innermost<typename Slicing<To>::dim, typename To::axis, L>;
+  return ok;
+}();
+
+/// What moves has no padding.
+template <class From, class To>
+constexpr void require_whole(auto const& world, Line along) {
+  [[maybe_unused]] auto const check = [&]<class D>(std::type_identity<D>) {
+    if constexpr (!std::same_as<D, void>)
+      require(D::name, check_split(extent<D>(world.plan), along.count));
+  };
+  check(std::type_identity<typename Slicing<From>::dim>{});
+  check(std::type_identity<typename Slicing<To>::dim>{});
+}
+
+}  // namespace detail
+
+/// Takes a plain tensor, such as a gradient, to placement To on To's axis.
+template <Placement To, class W, class X, class B>
+constexpr auto redistribute(W& world, Local<X, B> const& x) {
+  using From = placement_t<X, typename To::axis>;
+  using Y = placed_t<X, To>;
+  constexpr auto how = way<From, To>;
+  static_assert(has_road<From, To>, "redistribute: no collective leads from here to there");
+  static_assert(how == Way::stay || detail::slices_in_order<From, To, typename X::layout>,
+                "redistribute: an inner axis slices this dimension; move that one first");
+  if constexpr (how == Way::stay) return as<Y>(x);
+  else {
+    auto const along = detail::line_of<From>(world);
+    using Whole = std::conditional_t<how == Way::all_reduce, X, placed_t<X, Replicate<typename To::axis>>>;
+    world.ledger.bytes_sent += bytes_sent(how, Whole::local_bytes(world.plan), along.count);
+    if (along.count == 1) return as<Y>(x);
+    if constexpr (how != Way::all_reduce && how != Way::once) detail::require_whole<From, To>(world, along);
+    auto const y = world.template make<Y>();
+    if constexpr (B::has_elements && how != Way::none) {
+      using Sliced = std::conditional_t<std::same_as<typename Slicing<To>::dim, void>, From, To>;
+      using D = typename Slicing<Sliced>::dim;
+      if constexpr (how == Way::all_to_all)
+        detail::Travel<how>::template go<Y, D, typename Slicing<From>::dim>(world, along, x, y);
+      else detail::Travel<how>::template go<Y, D>(world, along, x, y);
+    }
+    return y;
+  }
+}
+
+/// Takes x to placement To on To's axis. Its gradient takes the road between the cotangents: the
+/// backward pass of an all-gather is a reduce-scatter because the types say so.
+template <Placement To, class X, class W>
+constexpr auto redistribute(Var<X, W> const& x) {
+  using From = placement_t<X, typename To::axis>;
+  auto& world = x.world();
+  return world.record(
+      redistribute<To>(world, x.value()),
+      [gx = x.slot(), &world](auto const& dy) {
+        if (gx.wanted()) gx.accumulate(redistribute<cotangent_t<From>>(world, dy));
+      },
+      x.slot());
+}
+
+}  // namespace nxd

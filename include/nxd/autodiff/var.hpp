@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nxd/autodiff/tape.hpp>
+#include <nxd/core/verdict.hpp>
+
+namespace nxd {
+
+/// The type of the gradient of a tensor X over mesh M.
+template <class X, class M>
+using gradient_t = relaid_t<X, cotangent_layout_t<typename X::layout, M>>;
+
+/// Where pullbacks leave the gradient of a value X. It does not hold the value: a pullback keeps the
+/// values that it needs, and no others live on for it.
+template <class X, class World>
+class Slot {
+ public:
+  using backend = typename World::backend;
+  using gradient = gradient_t<X, typename World::mesh>;
+  using Cell = detail::Cell<gradient, backend>;
+
+  constexpr Slot(World& world, Cell* cell) : world_(&world), cell_(cell) {}
+
+  /// Somebody asks for this gradient. Constants, masks and frozen weights have none.
+  constexpr bool wanted() const { return cell_ != nullptr; }
+
+  /// Adds g to the gradient. Every pullback ends here, so a wrong one does not compile.
+  template <class G>
+  constexpr void accumulate(Local<G, backend> const& g) const {
+    static_assert(matches<Expected<gradient>, Got<G>>,
+                  "pullback: the gradient has the wrong layout");
+    if constexpr (std::same_as<G, gradient>)
+      if (wanted()) add(g);
+  }
+
+  /// Likewise, for what can be computed in place: `f(sum, accumulate)` writes the gradient to `sum`
+  /// or adds it there.
+  template <class G>
+  constexpr void gather(auto const& f) const {
+    static_assert(matches<Expected<gradient>, Got<G>>,
+                  "pullback: the gradient has the wrong layout");
+    if (!wanted()) return;
+    if constexpr (backend::has_elements) {
+      if (cell_->has_gradient && backend::is_shared(cell_->gradient.data)) {
+        auto const g = world_->template make<gradient>();
+        f(data(g), false);
+        return add(g);
+      }
+      if (!cell_->has_gradient) cell_->gradient = world_->template make<gradient>();
+      f(data(cell_->gradient), cell_->has_gradient);
+    }
+    cell_->has_gradient = true;
+  }
+
+ private:
+  constexpr void add(Local<gradient, backend> const& g) const {
+    auto& sum = cell_->gradient;
+    if (!std::exchange(cell_->has_gradient, true)) {
+      sum = g;
+      return;
+    }
+    if constexpr (backend::has_elements) {
+      using K = typename backend::kernels;
+      auto const n = gradient::local_size(world_->plan);
+      if (!backend::is_shared(sum.data)) return K::axpy(n, 1, data(g), data(sum));
+      auto const fresh = world_->template make<gradient>();
+      K::add(n, data(sum), data(g), data(fresh));
+      sum = fresh;
+    }
+  }
+
+  World* world_;
+  Cell* cell_;
+};
+
+/// A differentiable value: a tensor X, the elements that this rank holds of it, and the slot of its
+/// gradient. Copies share both; the elements live as long as a copy, or a pullback that needs them.
+template <class X, class World>
+class Var : Fits<typename X::layout, typename World::plan_type> {
+ public:
+  using tensor = X;
+  using backend = typename World::backend;
+  using gradient = gradient_t<X, typename World::mesh>;
+  using Cell = detail::Cell<gradient, backend>;
+
+  constexpr Var(World& world, Local<X, backend> value, Cell* cell = nullptr)
+      : world_(&world), cell_(cell), value_(std::move(value)) {}
+
+  constexpr World& world() const { return *world_; }
+  constexpr Local<X, backend> const& value() const { return value_; }
+  constexpr Slot<X, World> slot() const { return {*world_, cell_}; }
+
+  /// The value as a constant: what is made of it has no part in its gradient.
+  constexpr Var detached() const { return {*world_, value_}; }
+
+  /// What has been gathered so far; only a parameter or a variable keeps it after the backward pass.
+  constexpr Local<gradient, backend> const& grad() const { return cell_->gradient; }
+  constexpr bool has_grad() const { return cell_ != nullptr && cell_->has_gradient; }
+
+  /// Forgets the gradient.
+  constexpr void clear_grad() const {
+    if (cell_ != nullptr) *cell_ = Cell{};
+  }
+
+ private:
+  World* world_;
+  Cell* cell_;
+  [[no_unique_address]] Local<X, backend> value_;
+};
+
+}  // namespace nxd

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <utility>
+
+#include <nxd/autodiff/ledger.hpp>
+#include <nxd/autodiff/var.hpp>
+#include <nxd/comm/communicator.hpp>
+#include <nxd/comm/single.hpp>
+#include <nxd/core/random.hpp>
+#include <nxd/dist/rules.hpp>
+#include <nxd/tensor/indices.hpp>
+#include <nxd/tensor/meta.hpp>
+
+namespace nxd {
+
+/// One gradient belongs to a loss so placed. Copies of it would each have their own.
+template <class P> inline constexpr bool is_one_loss = true;
+template <class A> inline constexpr bool is_one_loss<Replicate<A>> = false;
+
+/// What one rank knows: the plan, its peers, the bill so far, and the operations to differentiate.
+/// It outlives what is made in it. One thread uses it.
+template <class P, Backend B = Meta<bf16>, Communicator C = Single>
+class World {
+ public:
+  using plan_type = P;
+  using mesh = typename P::mesh;
+  using backend = B;
+  using communicator = C;
+  using element = typename B::element;
+
+  P plan;
+  C comm;
+  Ledger ledger;
+
+  constexpr explicit World(P p = {}) requires std::default_initializable<C> : plan(p) {}
+  constexpr World(P p, C c) : plan(p), comm(std::move(c)) {}
+  World(World const&) = delete;
+  World& operator=(World const&) = delete;
+
+  constexpr std::int64_t rank() const { return comm.rank(); }
+
+  /// This rank's part of a tensor X, its elements not yet set. @throws PlanError if X cannot be
+  /// placed.
+  template <class X>
+  constexpr Local<X, B> make() {
+    auto const size = X::local_size(plan);
+    return {B::template allocate<typename X::element>(size)};
+  }
+
+  /// Likewise, element i being `f(i)`, i counted over all ranks; padding is zero.
+  template <class X>
+  constexpr Local<X, B> make(auto const& f) {
+    auto made = make<X>();
+    if constexpr (B::has_elements) {
+      using T = typename X::element;
+      std::fill_n(data(made), X::local_size(plan), T{});
+      for_each_run(local_part<X>(plan, rank()), [&](auto local, auto global, auto length) {
+        for (std::int64_t i = 0; i < length; ++i)
+          data(made)[local + i] = static_cast<T>(f(global + i));
+      });
+    }
+    return made;
+  }
+
+  /// A value without a gradient: an input, a mask.
+  template <class X>
+  constexpr Var<X, World> constant(Local<X, B> value) {
+    return {*this, std::move(value)};
+  }
+
+  /// A value that keeps its gradient, as long as the world lives: what one differentiates for.
+  template <class X>
+  constexpr Var<X, World> variable(Local<X, B> value) {
+    using G = gradient_t<X, mesh>;
+    auto* const leaf = detail::Recorded<G, B, Nothing>::make({});
+    leaves_.push(leaf);
+    return {*this, std::move(value), &leaf->cell};
+  }
+
+  /// A weight: a variable whose elements are yet to be set, and paid for in memory.
+  template <class X>
+  constexpr Var<X, World> parameter() {
+    ledger.bytes_of_parameters += X::local_bytes(plan);
+    return variable(make<X>());
+  }
+
+  /// Inputs of random numbers: the same, however they are placed.
+  template <class X>
+  constexpr Var<X, World> random() {
+    return variable(make<X>(Uniform<element>{inputs_++}));
+  }
+
+  /// Records that `pullback` turns the gradient of y into those of what it was made from, if any of
+  /// them is wanted, or if they are not named.
+  template <class Y, class Pullback, class... Xs>
+  constexpr Var<Y, World> record(Local<Y, B> y, Pullback pullback, Slot<Xs, World> const&... from) {
+    bool const wanted = sizeof...(from) == 0 || (from.wanted() || ...);
+    if (!recording_ || !wanted) return {*this, std::move(y)};
+    using G = gradient_t<Y, mesh>;
+    auto* const node = detail::Recorded<G, B, Pullback>::make(std::move(pullback));
+    tape_.push(node);
+    return {*this, std::move(y), &node->cell};
+  }
+
+  /// Likewise, for a y made from operands that met. If they could not, that is one error already.
+  template <class Meeting, class Y, class Pullback, class... Xs>
+  constexpr Var<Y, World> record_if(Meeting, Local<Y, B> y, Pullback pullback,
+                                    Slot<Xs, World> const&... from) {
+    if constexpr (Meeting::ok) return record(std::move(y), std::move(pullback), from...);
+    else return {*this, std::move(y)};
+  }
+
+  /// Runs the pullbacks, last operation first, from the gradient dy of y, and forgets the step.
+  template <class Y, class G>
+  constexpr void backward(Var<Y, World> const& y, Local<G, B> const& dy) {
+    y.slot().accumulate(dy);
+    tape_.pull_until(nullptr);
+  }
+
+  /// Likewise, from a loss, which the ranks share or are yet to sum; `scale` is its gradient.
+  template <class Y>
+  constexpr void backward(Var<Y, World> const& loss, double scale = 1) {
+    []<class... As>(Mesh<As...>) {
+      static_assert((is_one_loss<placement_t<Y, As>> && ...),
+                    "backward: each rank's copy of the loss would count; make it Invariant");
+    }(mesh{});
+    backward(loss, make<gradient_t<Y, mesh>>([=](auto) { return scale; }));
+  }
+
+  /// Forgets the operations recorded so far, without a backward pass.
+  constexpr void forget() { tape_.drop_until(nullptr); }
+
+  /// What `program` computes is not recorded: it needs no memory but for its results.
+  constexpr auto unrecorded(auto const& program) {
+    auto const before = std::exchange(recording_, false);
+    struct Restore {
+      bool& recording;
+      bool before;
+      constexpr ~Restore() { recording = before; }
+    } restore{recording_, before};
+    return program();
+  }
+
+  /// The operations since `mark`; for regions that are computed anew in the backward pass.
+  constexpr auto mark() const { return tape_.top(); }
+  constexpr void backward_to(detail::Node* mark) { tape_.pull_until(mark); }
+
+ private:
+  struct Nothing {
+    constexpr void operator()(auto const&) const {}
+  };
+
+  detail::Tape leaves_;
+  detail::Tape tape_;
+  bool recording_ = true;
+  std::uint64_t inputs_ = 0;
+};
+
+}  // namespace nxd

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nxd/dist/shapes.hpp>
+
+namespace nxd {
+
+// What an operation on two tensors makes of their placements on one mesh axis, when each rank works
+// on what it holds. The tables are the rules: a pair that is not listed needs communication first.
+
+struct NeedsCommunication {};
+
+// clang-format off
+
+/// What a contraction does with the dimensions that both operands have.
+template <TensorDim... Ds> struct Summed {};
+template <TensorDim... Ds> struct Kept {};
+
+/// A sum of products: z[Kept, M, N] = x[Kept, M, Summed] y[Kept, N, Summed].
+template <class Summed, class Kept> struct Contraction;
+
+template <class... Ss, class... Ks>
+struct Contraction<Summed<Ss...>, Kept<Ks...>> {
+  template <class D, class A> requires detail::among<D, Ss...>
+  static Partial<A> of(Shard<D, A>, Shard<D, A>);
+  template <class D, class A, class C> requires detail::among<D, Ks...>
+  static Shard<D, A, C> of(Shard<D, A, C>, Shard<D, A, C>);
+  template <class D, class A, class C> requires(!detail::among<D, Ss..., Ks...>)
+  static Shard<D, A, C> of(Shard<D, A, C>, Replicate<A>);
+  template <class D, class A, class C> requires(!detail::among<D, Ss..., Ks...>)
+  static Shard<D, A, C> of(Replicate<A>, Shard<D, A, C>);
+
+  // A term of a sum of slices meets slices as a slice would, and each rank's share counts once.
+  template <class D, class A, class C> requires detail::among<D, Ss...>
+  static Partial<A> of(PartialShard<D, A, C>, Shard<D, A, C>);
+  template <class D, class A, class C> requires detail::among<D, Ss...>
+  static Partial<A> of(Shard<D, A, C>, PartialShard<D, A, C>);
+  template <class D, class A, class C> requires detail::among<D, Ks...>
+  static PartialShard<D, A, C> of(PartialShard<D, A, C>, Shard<D, A, C>);
+  template <class D, class A, class C> requires detail::among<D, Ks...>
+  static PartialShard<D, A, C> of(Shard<D, A, C>, PartialShard<D, A, C>);
+  template <class D, class A, class C> requires(!detail::among<D, Ss..., Ks...>)
+  static PartialShard<D, A, C> of(PartialShard<D, A, C>, Replicate<A>);
+  template <class D, class A, class C> requires(!detail::among<D, Ss..., Ks...>)
+  static PartialShard<D, A, C> of(Replicate<A>, PartialShard<D, A, C>);
+
+  template <class A> static Partial<A> of(Partial<A>, Replicate<A>);
+  template <class A> static Partial<A> of(Replicate<A>, Partial<A>);
+  template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
+  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
+  static NeedsCommunication of(...);
+};
+
+/// A sum, element by element.
+struct Sum {
+  template <Placement P> static P of(P, P);
+  static NeedsCommunication of(...);
+};
+
+/// A nonlinear function, element by element: f(a) + f(b) is not f(a + b).
+struct Nonlinear {
+  template <class D, class A, class C> static Shard<D, A, C> of(Shard<D, A, C>, Shard<D, A, C>);
+  template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
+  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
+  static NeedsCommunication of(...);
+};
+
+/// A nonlinear function of the lines along dimension D, each of them whole on one rank.
+template <TensorDim D>
+struct Along {
+  template <class E, class A, class C> requires(!std::same_as<D, E>)
+  static Shard<E, A, C> of(Shard<E, A, C>, Shard<E, A, C>);
+  template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
+  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
+  static NeedsCommunication of(...);
+};
+
+/// A gradient times a derivative, element by element.
+struct ChainRule {
+  template <class D, class A> static Shard<D, A> of(Shard<D, A>, Shard<D, A>);
+  template <class D, class A, class C>
+  static PartialShard<D, A, C> of(PartialShard<D, A, C>, Shard<D, A, C>);
+  template <class A> static Partial<A> of(Partial<A>, Replicate<A>);
+  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
+  static NeedsCommunication of(...);
+};
+
+/// Attention of queries, split by batch or by heads, to the keys that their heads look at.
+template <TensorDim Batch, TensorDim Heads, TensorDim KvHeads>
+struct Attend {
+  template <class A> static Shard<Batch, A> of(Shard<Batch, A>, Shard<Batch, A>);
+  template <class A, class C> static Shard<Heads, A> of(Shard<Heads, A>, Shard<KvHeads, A, C>);
+  template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
+  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
+  static NeedsCommunication of(...);
+};
+
+/// Look-up of ids in a table whose rows are dimension D: as if each id were a row of zeros and a one.
+/// A rank that holds some of the rows contributes those; ids have no gradient, so who uses them how
+/// does not matter.
+template <TensorDim D>
+struct LookUp {
+  template <class A> static Partial<A> of(Replicate<A>, Shard<D, A>);
+  template <class A> static Partial<A> of(Invariant<A>, Shard<D, A>);
+  template <class E, class A> requires(!std::same_as<D, E>)
+  static Shard<E, A> of(Shard<E, A>, Replicate<A>);
+  template <class E, class A> requires(!std::same_as<D, E>)
+  static Shard<E, A> of(Replicate<A>, Shard<E, A>);
+  template <class E, class A> requires(!std::same_as<D, E>)
+  static Shard<E, A> of(Invariant<A>, Shard<E, A>);
+  template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
+  template <class A> static Replicate<A> of(Invariant<A>, Replicate<A>);
+  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
+  template <class A> static Invariant<A> of(Replicate<A>, Invariant<A>);
+  static NeedsCommunication of(...);
+};
+
+/// Cross-entropy of logits over the classes D against labels. Where the classes are split, the ranks
+/// combine their shares of each token's sums, and all of them know the token's loss.
+template <TensorDim D>
+struct CrossEntropyOf {
+  template <class A> static Invariant<A> of(Shard<D, A>, Invariant<A>);
+  template <class A> static Invariant<A> of(Shard<D, A>, Replicate<A>);
+  template <class E, class A> requires(!std::same_as<D, E>)
+  static Shard<E, A> of(Shard<E, A>, Shard<E, A>);
+  template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
+  template <class A> static Replicate<A> of(Replicate<A>, Invariant<A>);
+  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
+  template <class A> static Invariant<A> of(Invariant<A>, Replicate<A>);
+  static NeedsCommunication of(...);
+};
+
+// clang-format on
+
+/// Operation Op can be done on placements P and Q, each rank on what it holds.
+template <class Op, class P, class Q>
+inline constexpr bool is_local = !std::same_as<decltype(Op::of(P{}, Q{})), NeedsCommunication>;
+
+/// Operation Op on tensors X and Y over a mesh.
+template <class Op, class X, class Y, class M> struct Meeting;
+
+template <class Op, class X, class Y, class... As>
+struct Meeting<Op, X, Y, Mesh<As...>> {
+  static constexpr bool ok = (is_local<Op, placement_t<X, As>, placement_t<Y, As>> && ...);
+
+  template <class A, class P = decltype(Op::of(placement_t<X, A>{}, placement_t<Y, A>{}))>
+  using on = std::conditional_t<std::same_as<P, NeedsCommunication>, Replicate<A>, P>;
+
+  using layout = decltype(detail::merge(on<As>{}...));
+
+  // Last, for clang stops reading a class where it fails.
+  static_assert((is_local<Op, placement_t<X, As>, placement_t<Y, As>> && ...),
+                "the operands cannot meet as they are placed; redistribute one of them");
+};
+
+}  // namespace nxd

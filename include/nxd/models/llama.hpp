@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nxd/autodiff/cross_entropy.hpp>
+#include <nxd/autodiff/elementwise.hpp>
+#include <nxd/autodiff/recompute.hpp>
+#include <nxd/models/llama_config.hpp>
+#include <nxd/nn/attention.hpp>
+#include <nxd/nn/embedding.hpp>
+#include <nxd/nn/feed_forward.hpp>
+#include <nxd/nn/norm.hpp>
+#include <nxd/nn/parameter.hpp>
+
+namespace nxd {
+
+/// What is kept of a block's forward pass for its backward pass.
+enum class Recompute : std::uint8_t {
+  none,  ///< all that it needs
+  full,  ///< its input alone; the block is computed once more
+};
+
+/// One layer: attention and feed-forward, each normalised before and added to the residual stream.
+/// A block maps the residual's type to itself, so depth is data.
+template <class Region, class World>
+struct LlamaBlock {
+  using Norm = typename RmsNorm<Hidden, TP, Region>::template bound<World>;
+  using Attend = typename GroupedQueryAttention<TP, Region>::template bound<World>;
+  using Feed = typename GatedFeedForward<TP, Region>::template bound<World>;
+
+  Norm attention_norm;
+  Attend attention;
+  Norm feed_norm;
+  Feed feed;
+
+  constexpr LlamaBlock(World& world, double epsilon)
+      : attention_norm(make_norm(world, epsilon)),
+        attention(world),
+        feed_norm(make_norm(world, epsilon)),
+        feed(world) {}
+
+  template <class X>
+  constexpr Var<X, World> operator()(Var<X, World> const& x,
+                                     Angles<typename World::backend> const& angles) const {
+    auto const h = x + attention(attention_norm(x), angles);
+    return h + feed(feed_norm(h));
+  }
+
+  /// A norm whose weight is in the world.
+  static constexpr Norm make_norm(World& world, double epsilon) {
+    return {world.template parameter<typename Norm::Weight>(), epsilon};
+  }
+};
+
+/// A Llama of the second or third family: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+/// The batch is split over DP, the blocks over TP, and activations live between them as Region says.
+/// Parameters have the names and shapes of Hugging Face's `LlamaForCausalLM`.
+template <class Region, class World>
+class Llama {
+  using Block = LlamaBlock<Region, World>;
+  using Norm = typename Block::Norm;
+  using Embed = typename VocabParallelEmbedding<Vocab, Hidden, TP, Region>::template bound<World>;
+  using Head = BoundLinear<Hidden, Vocab, ColumnParallel<TP, Region>, World>;
+  using B = typename World::backend;
+
+ public:
+  using element = typename World::element;
+  /// Token ids and labels: every rank of TP has those of its samples.
+  using Tokens = Tensor<std::int32_t, Shape<Batch, Seq>, Layout<Shard<Batch, DP>>>;
+
+  Llama(World& world, LlamaConfig const& config, Recompute recompute = Recompute::none)
+      : config_(config),
+        recompute_(recompute),
+        angles_(make_angles<B>(extent<Seq>(world.plan), frequencies(config))),
+        embedding_{world.template parameter<typename Embed::Weight>()},
+        norm_(Block::make_norm(world, config.rms_norm_eps)) {
+    blocks_.reserve(static_cast<std::size_t>(config.num_hidden_layers));
+    for (std::int64_t i = 0; i < config.num_hidden_layers; ++i)
+      blocks_.emplace_back(world, config.rms_norm_eps);
+    if (!config.tie_word_embeddings) head_.emplace(bind<Linear<Hidden, Vocab, ColumnParallel<TP, Region>>>(world));
+  }
+
+  LlamaConfig const& config() const { return config_; }
+
+  /// logits[Batch, Seq, Vocab] of ids[Batch, Seq], split over TP along the vocabulary.
+  auto logits(Var<Tokens, World> const& ids) const {
+    auto x = embedding_(ids);
+    for (auto const& block : blocks_) {
+      if (recompute_ == Recompute::none) x = block(x, angles_);
+      else x = nxd::recompute([&block, this](auto const& in) { return block(in, angles_); }, x);
+    }
+    auto const h = ColumnParallel<TP, Region>::template enter<Hidden>(norm_(x));
+    return contract(h, head_ ? head_->weight : embedding_.weight);
+  }
+
+  /// The loss of each token, loss[Batch, Seq]: 0 where its label is `ignore_index`.
+  auto losses(Var<Tokens, World> const& ids, Var<Tokens, World> const& labels) const {
+    return cross_entropy<Vocab>(logits(ids), labels, ignore_index);
+  }
+
+  /// Calls `f(info, parameter, matrix)` for every parameter, in the order of the model.
+  void visit(auto const& f) const {
+    auto const dense = Init{Init::Kind::normal, config_.initializer_range};
+    auto const ones = Init{Init::Kind::ones};
+    using Wide = Shape<Hidden>;
+    f(ParameterInfo{{"model.embed_tokens.weight"}, dense, true}, embedding_.weight,
+      Matrix<Shape<Vocab>, Wide>{});
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      auto const& b = blocks_[i];
+      auto const at = "model.layers." + std::to_string(i) + ".";
+      auto const heads = Matrix<Shape<Heads, HeadDim>, Wide>{};
+      auto const kv_heads = Matrix<Shape<KvHeads, HeadDim>, Wide>{};
+      f(ParameterInfo{{at + "input_layernorm.weight"}, ones, false}, b.attention_norm.weight,
+        Matrix<Wide>{});
+      f(ParameterInfo{{at + "self_attn.q_proj.weight"}, dense, true}, b.attention.query.weight, heads);
+      f(ParameterInfo{{at + "self_attn.k_proj.weight"}, dense, true}, b.attention.key.weight, kv_heads);
+      f(ParameterInfo{{at + "self_attn.v_proj.weight"}, dense, true}, b.attention.value.weight,
+        kv_heads);
+      f(ParameterInfo{{at + "self_attn.o_proj.weight"}, dense, true}, b.attention.out.weight,
+        Matrix<Wide, Shape<Heads, HeadDim>>{});
+      f(ParameterInfo{{at + "post_attention_layernorm.weight"}, ones, false}, b.feed_norm.weight,
+        Matrix<Wide>{});
+      f(ParameterInfo{{at + "mlp.gate_proj.weight", at + "mlp.up_proj.weight"}, dense, true},
+        b.feed.gate_up.weight, Matrix<Shape<GateUp, Ffn>, Wide>{});
+      f(ParameterInfo{{at + "mlp.down_proj.weight"}, dense, true}, b.feed.down.weight,
+        Matrix<Wide, Shape<Ffn>>{});
+    }
+    f(ParameterInfo{{"model.norm.weight"}, ones, false}, norm_.weight, Matrix<Wide>{});
+    if (head_)
+      f(ParameterInfo{{"lm_head.weight"}, dense, true}, head_->weight, Matrix<Shape<Vocab>, Wide>{});
+  }
+
+  /// Labels that cost nothing.
+  static constexpr std::int64_t ignore_index = -100;
+
+ private:
+  LlamaConfig config_;
+  Recompute recompute_;
+  Angles<B> angles_;
+  Embed embedding_;
+  std::vector<Block> blocks_;
+  Norm norm_;
+  std::optional<Head> head_;
+};
+
+/// Sets every parameter of a model to its start, the same on any layout.
+template <class Model>
+void initialize(Model const& model, std::uint64_t seed) {
+  model.visit([seed]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
+    auto& world = v.world();
+    initialize(v, info.init, portions<X>(info, world.plan, world.rank(), m), seed);
+  });
+}
+
+}  // namespace nxd

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <nxd/nn/parameter.hpp>
+#include <nxd/optim/zero1.hpp>
+
+namespace nxd {
+
+/// Gradient clipping by the global norm, in which every parameter counts once over every axis.
+struct Clip {
+  enum class Norm : std::uint8_t { l2, infinity } norm = Norm::l2;
+  double max = std::numeric_limits<double>::infinity();  ///< no clipping
+
+  /// What gradients are multiplied by. The 1e-6 is PyTorch's.
+  double coefficient(double total) const { return std::min(1.0, max / (total + 1e-6)); }
+};
+
+namespace detail {
+
+/// Takes the sums of a gradient that are not over the axes of Data: those of tensor parallelism.
+template <class W, class G, class B>
+constexpr auto settle_over(W&, Local<G, B> const& gradient, Mesh<>, auto) {
+  return gradient;
+}
+template <class A, class... As, class W, class G, class B, class... Data>
+constexpr auto settle_over(W& world, Local<G, B> const& gradient, Mesh<A, As...>, Mesh<Data...> data) {
+  using P = placement_t<G, A>;
+  if constexpr (awaits_sum<P> && !axis_among<A, Data...>)
+    return settle_over(world, redistribute<cotangent_t<P>>(world, gradient), Mesh<As...>{}, data);
+  else return settle_over(world, gradient, Mesh<As...>{}, data);
+}
+
+template <class... As>
+consteval std::size_t count_axes(Mesh<As...>) {
+  return sizeof...(As);
+}
+
+template <class W, class A>
+constexpr Line line_along(W const& world, Mesh<A>) {
+  return line<A>(world.plan, world.rank());
+}
+template <class W>
+constexpr Line line_along(W const& world, Mesh<>) {
+  return {world.rank(), 1, 1, 0};
+}
+
+/// The first holder of X, the axes of Data aside.
+template <class X, class... As, class... Data>
+bool holds_first(auto const& plan, std::int64_t rank, Mesh<As...>, Mesh<Data...>) {
+  return ((axis_among<As, Data...> || is_first_holder_on<X, As>(plan, rank)) && ...);
+}
+
+}  // namespace detail
+
+/// Takes the sums that a gradient awaits over axes that are not data axes, such as those of a norm's
+/// weight under sequence parallelism. What is left is what `Zero1` and `Replicated` take.
+template <class Strategy, class W, class G, class B>
+constexpr auto settle(W& world, Local<G, B> const& gradient) {
+  using M = typename W::mesh;
+  return detail::settle_over(world, gradient, M{}, typename Strategy::template axes<M>{});
+}
+
+/// Trains the parameters of a model: takes their gradients' sums, clips, updates. Strategy is
+/// `Zero1<AdamW>`, `Replicated<Sgd>`, ...; its update's state lives here, chunk by chunk.
+template <class Strategy, class World>
+class Optimizer {
+  using B = typename World::backend;
+  using T = typename World::element;
+  using K = typename B::kernels;
+  using axes = typename Strategy::template axes<typename World::mesh>;
+  static_assert(detail::count_axes(axes{}) <= 1,
+                "Optimizer: state is split over one data axis; name it: Zero1<AdamW, DP>");
+
+ public:
+  using Update = typename Strategy::update;
+  static constexpr std::size_t moments = Update::moments.size();
+
+  /// What is remembered of one parameter.
+  struct State {
+    Chunk chunk;
+    typename B::template buffer<T> gradient;
+    std::array<typename B::template buffer<T>, moments> moment;
+  };
+
+  /// @param model visited in its own order, now and at every step
+  template <class Model>
+  Optimizer(World& world, Model const& model, Update update, Clip clip = {})
+      : world_(world), update_(update), clip_(clip), along_(detail::line_along(world, axes{})) {
+    model.visit([this]<class X>(ParameterInfo const&, Var<X, World> const&, auto) {
+      State s;
+      s.chunk = Strategy::chunk(X::local_size(world_.plan), along_);
+      for (auto& m : s.moment) {
+        m = B::template allocate<T>(s.chunk.room);
+        std::fill_n(B::data(m), s.chunk.room, T{});
+      }
+      states_.push_back(std::move(s));
+    });
+  }
+
+  /// Takes the gradients of a step: sums them over the ranks that share a parameter, forgets the
+  /// parameters' own, and measures them. @return the global norm, before clipping; not finite if a
+  /// gradient is not.
+  template <class Model>
+  double reduce(Model const& model) {
+    double total = 0;
+    std::size_t i = 0;
+    model.visit([&]<class X>(ParameterInfo const&, Var<X, World> const& parameter, auto) {
+      auto& s = states_[i++];
+      reduce_one(parameter, s);
+      parameter.clear_grad();
+      if (!counts<X>()) return;
+      auto const* const g = B::data(s.gradient);
+      if (clip_.norm == Clip::Norm::l2) total += K::sum_of_squares(s.chunk.count, g);
+      else if (auto const m = K::max_abs(s.chunk.count, g); !(m <= total)) total = m;
+    });
+    Line const everyone{0, 1, world_.comm.size(), world_.rank()};
+    auto const how = clip_.norm == Clip::Norm::l2 ? Op::sum : Op::max;
+    all_reduce(world_.comm, everyone, std::span<double>(&total, 1), how);
+    norm_ = clip_.norm == Clip::Norm::l2 ? std::sqrt(total) : total;
+    return norm_;
+  }
+
+  /// One step at learning rate `rate` along the gradients that `reduce` has taken.
+  template <class Model>
+  void step(Model const& model, double rate) {
+    UpdateStep step{++steps_, rate, clip_.coefficient(norm_), true};
+    std::size_t i = 0;
+    model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
+      auto& s = states_[i++];
+      step.decays = info.decays;
+      std::array<T*, moments> moment;
+      for (std::size_t m = 0; m < moments; ++m) moment[m] = B::data(s.moment[m]);
+      update_(K{}, step, s.chunk.count, static_cast<T const*>(B::data(s.gradient)),
+              data(parameter.value()) + s.chunk.first, moment);
+      s.gradient = {};
+      if (along_.count > 1) Strategy::gather(world_, along_, parameter.value(), s.chunk);
+    });
+  }
+
+  /// Steps taken so far; a resumed run sets them.
+  std::int64_t steps() const { return steps_; }
+  void set_steps(std::int64_t steps) { steps_ = steps; }
+
+  /// The state of the i-th parameter that the model visits.
+  State const& state(std::size_t i) const { return states_[i]; }
+
+  /// The state of X is this rank's to write: no rank before it holds the same.
+  template <class X>
+  bool owns() const {
+    return counts<X>();
+  }
+
+ private:
+  template <class X>
+  void reduce_one(Var<X, World> const& parameter, State& s) {
+    using G = typename Var<X, World>::gradient;
+    auto const gradient = parameter.has_grad() ? parameter.grad() : zeros<G>();
+    auto const settled = settle<Strategy>(world_, gradient);
+    using Settled = typename std::remove_cvref_t<decltype(settled)>::tensor;
+    check_gradient<Settled>(axes{}, typename World::mesh{});
+    world_.ledger.bytes_sent += Strategy::bytes_sent(X::local_bytes(world_.plan), along_.count);
+    if (along_.count == 1) {
+      s.gradient = settled.data;  // the sum over one rank
+    } else {
+      s.gradient = B::template allocate<T>(s.chunk.room);
+      Strategy::reduce(world_, along_, settled, s.chunk, B::data(s.gradient));
+    }
+  }
+
+  template <class G>
+  Local<G, B> zeros() {
+    auto const made = world_.template make<G>();
+    std::fill_n(data(made), G::local_size(world_.plan), T{});
+    return made;
+  }
+
+  /// Of the ranks that hold this chunk of X, this one is the first.
+  template <class X>
+  bool counts() const {
+    auto const rank = world_.rank();
+    if constexpr (Strategy::shards_state)
+      return detail::holds_first<X>(world_.plan, rank, typename World::mesh{}, axes{});
+    else return is_first_holder<X>(world_.plan, rank);
+  }
+
+  World& world_;
+  Update update_;
+  Clip clip_;
+  Line along_;
+  std::vector<State> states_;
+  std::int64_t steps_ = 0;
+  double norm_ = 0;
+};
+
+}  // namespace nxd

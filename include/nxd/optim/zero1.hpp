@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <span>
+
+#include <nxd/autodiff/redistribute.hpp>
+#include <nxd/optim/update.hpp>
+
+namespace nxd {
+
+namespace detail {
+
+/// The data axes of a mesh.
+template <class... As>
+auto data_axes(Mesh<As...>)
+    -> decltype((Mesh<>{} + ... + std::conditional_t<is_data_axis<As>, Mesh<As>, Mesh<>>{}));
+
+template <class M, MeshAxis... Axes>
+using axes_or_data_t =
+    std::conditional_t<sizeof...(Axes) == 0, decltype(data_axes(M{})), Mesh<Axes...>>;
+
+template <class A, class... As> inline constexpr bool axis_among = (std::same_as<A, As> || ...);
+
+}  // namespace detail
+
+/// On axis A, a gradient so placed awaits a sum.
+template <class P> inline constexpr bool awaits_sum = false;
+template <class A> inline constexpr bool awaits_sum<Partial<A>> = true;
+template <class D, class A, class C> inline constexpr bool awaits_sum<PartialShard<D, A, C>> = true;
+
+/// A gradient so placed is whole, but for sums over axes As.
+template <class P, class... As>
+inline constexpr bool is_whole_but_for =
+    !awaits_sum<P> || detail::axis_among<typename P::axis, As...>;
+
+/// The part of a parameter whose optimizer state a rank holds: `count` elements of its flat part,
+/// from `first` on. Every rank has room for `room`.
+struct Chunk {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  std::int64_t room = 0;
+  bool operator==(Chunk const&) const = default;
+};
+
+/// What an optimizer's gradient must look like, checked where it is handed over.
+template <class G, class... As, class... Ms>
+constexpr void check_gradient(Mesh<As...>, Mesh<Ms...>) {
+  static_assert((matches<Expected<Partial<As>>, Got<placement_t<G, As>>> && ...),
+                "optimizer: the gradient must still await its sum over the data axes");
+  static_assert((is_whole_but_for<placement_t<G, Ms>, As...> && ...),
+                "optimizer: the gradient awaits a sum over another axis too; redistribute it");
+}
+
+/// Splits the state of Update over Axes, which are the data axes if none are named: gradients are
+/// reduce-scattered, each rank updates its chunk, and weights are gathered (Rajbhandari et al., 2020).
+/// A parameter is cut as one flat array, evenly, whatever its shape.
+/// Memory: state over the ranks of Axes. Messages: those of an all-reduce.
+template <class Update, MeshAxis... Axes>
+struct Zero1 {
+  using update = Update;
+  static constexpr bool shards_state = true;
+  template <class M> using axes = detail::axes_or_data_t<M, Axes...>;
+
+  /// The chunk of `size` elements that `rank` holds.
+  static constexpr Chunk chunk(std::int64_t size, Line along) {
+    auto const room = (size + along.count - 1) / along.count;
+    auto const first = std::min(size, along.place * room);
+    return {first, std::min(room, size - first), room};
+  }
+
+  /// chunk = this rank's part of the sum of the gradients, of `chunk.room` elements.
+  template <class G, class W, class B>
+  static void reduce(W& world, Line along, Local<G, B> const& gradient, Chunk const& chunk,
+                     typename G::element* to) {
+    using T = typename G::element;
+    auto const size = G::local_size(world.plan);
+    auto const room = static_cast<std::size_t>(chunk.room);
+    auto const padded = chunk.room * along.count;
+    if (padded == size)
+      return reduce_scatter(world.comm, along, detail::constants(world.plan, gradient),
+                            std::span<T>(to, room));
+    auto const copy = B::template allocate<T>(padded);
+    std::copy_n(data(gradient), size, B::data(copy));
+    std::fill_n(B::data(copy) + size, padded - size, T{});
+    reduce_scatter(world.comm, along,
+                   std::span<T const>(B::data(copy), static_cast<std::size_t>(padded)),
+                   std::span<T>(to, room));
+  }
+
+  /// Every rank gets the chunks of all.
+  template <class X, class W, class B>
+  static void gather(W& world, Line along, Local<X, B> const& weight, Chunk const& chunk) {
+    using T = typename X::element;
+    auto const size = X::local_size(world.plan);
+    auto const room = static_cast<std::size_t>(chunk.room);
+    auto const mine = B::template allocate<T>(chunk.room);
+    std::copy_n(data(weight) + chunk.first, chunk.count, B::data(mine));
+    std::fill_n(B::data(mine) + chunk.count, chunk.room - chunk.count, T{});
+    std::span<T const> const from(B::data(mine), room);
+    if (auto const padded = chunk.room * along.count; padded == size) {
+      world.comm.all_gather(along, from, detail::values(world.plan, weight));
+    } else {
+      auto const all = B::template allocate<T>(padded);
+      world.comm.all_gather(along, from,
+                            std::span<T>(B::data(all), static_cast<std::size_t>(padded)));
+      std::copy_n(B::data(all), size, data(weight));
+    }
+  }
+
+  static constexpr std::int64_t bytes_sent(std::int64_t bytes, std::int64_t ranks) {
+    return 2 * (bytes / ranks * (ranks - 1));
+  }
+};
+
+/// Every rank of Axes, the data axes if none are named, keeps the whole state of Update: gradients
+/// are all-reduced, and all ranks take the same step.
+template <class Update, MeshAxis... Axes>
+struct Replicated {
+  using update = Update;
+  static constexpr bool shards_state = false;
+  template <class M> using axes = detail::axes_or_data_t<M, Axes...>;
+
+  static constexpr Chunk chunk(std::int64_t size, Line) { return {0, size, size}; }
+
+  template <class G, class W, class B>
+  static void reduce(W& world, Line along, Local<G, B> const& gradient, Chunk const& chunk,
+                     typename G::element* to) {
+    std::copy_n(data(gradient), chunk.count, to);
+    all_reduce(world.comm, along,
+               std::span<typename G::element>(to, static_cast<std::size_t>(chunk.count)));
+  }
+
+  template <class X, class W, class B>
+  static void gather(W&, Line, Local<X, B> const&, Chunk const&) {}
+
+  static constexpr std::int64_t bytes_sent(std::int64_t bytes, std::int64_t ranks) {
+    return 2 * (bytes / ranks * (ranks - 1));
+  }
+};
+
+}  // namespace nxd

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include <nxd/autodiff/contract.hpp>
+#include <nxd/core/expects.hpp>
+#include <nxd/nn/dims.hpp>
+#include <nxd/optim/optimizer.hpp>
+
+namespace nxd {
+
+/// One microbatch as a rank sees it: token ids and labels [Batch, Seq], its own samples only.
+struct Microbatch {
+  std::vector<std::int32_t> ids;
+  std::vector<std::int32_t> labels;
+};
+
+/// What came of a step.
+struct StepReport {
+  double loss = 0;       ///< mean over the tokens of the global batch
+  double grad_norm = 0;  ///< before clipping
+  bool finite() const { return std::isfinite(loss) && std::isfinite(grad_norm); }
+};
+
+namespace detail {
+
+/// How a rank's token weights are placed: as the losses are.
+template <class World>
+using TokenWeights = Tensor<typename World::element, Shape<Batch, Seq>,
+                            Layout<Shard<Batch, DP>, Invariant<TP>>>;
+
+/// The sum of `value` over the data-parallel ranks.
+template <class World>
+double sum_over_data(World& world, double value) {
+  all_reduce(world.comm, line<DP>(world.plan, world.rank()), std::span<double>(&value, 1));
+  return value;
+}
+
+template <class Model>
+std::int64_t count_tokens(std::span<Microbatch const> microbatches) {
+  std::int64_t n = 0;
+  for (auto const& m : microbatches)
+    n += std::ranges::count_if(m.labels, [](auto l) { return l != Model::ignore_index; });
+  return n;
+}
+
+template <class X, class World>
+auto constant_of(World& world, std::vector<typename X::element> const& elements) {
+  auto const local = world.template make<X>();
+  NXD_EXPECTS(std::ssize(elements) == X::local_size(world.plan));
+  std::ranges::copy(elements, data(local));
+  return world.constant(local);
+}
+
+/// This rank's share of the mean loss of one microbatch, of `tokens` in all.
+template <class Model, class World>
+auto share_of_loss(World& world, Model const& model, Microbatch const& batch, double tokens) {
+  using T = typename World::element;
+  auto const ids = constant_of<typename Model::Tokens>(world, batch.ids);
+  auto const labels = constant_of<typename Model::Tokens>(world, batch.labels);
+  auto const weights = world.constant(world.template make<TokenWeights<World>>());
+  std::fill_n(data(weights.value()), batch.labels.size(), static_cast<T>(1 / tokens));
+  return contract<Shape<>>(model.losses(ids, labels), weights);
+}
+
+}  // namespace detail
+
+/// Gradients of the mean loss over all tokens of the global batch, whichever microbatch or rank they
+/// are in: each token counts the same. Gradients add to what parameters have.
+/// @return the mean loss, the same on every rank
+template <class Model, class World>
+double accumulate_gradients(World& world, Model const& model,
+                            std::span<Microbatch const> microbatches) {
+  auto const tokens = detail::sum_over_data(
+      world, static_cast<double>(detail::count_tokens<Model>(microbatches)));
+  double loss = 0;
+  for (auto const& m : microbatches) {
+    auto const share = detail::share_of_loss(world, model, m, std::max(tokens, 1.0));
+    loss += static_cast<double>(data(share.value())[0]);
+    world.backward(share);
+  }
+  return detail::sum_over_data(world, loss);
+}
+
+/// One step of training: gradients, their sums, the norm, clipping, the update. A step whose loss or
+/// norm is not finite changes nothing; all ranks see that alike.
+template <class Model, class World, class Optimizer>
+StepReport train_step(World& world, Model const& model, Optimizer& optimizer,
+                      std::span<Microbatch const> microbatches, double rate) {
+  StepReport report;
+  report.loss = accumulate_gradients(world, model, microbatches);
+  report.grad_norm = optimizer.reduce(model);
+  if (report.finite()) optimizer.step(model, rate);
+  return report;
+}
+
+/// The mean loss over all tokens, without gradients.
+template <class Model, class World>
+double evaluate(World& world, Model const& model, std::span<Microbatch const> microbatches) {
+  auto const tokens = detail::sum_over_data(
+      world, static_cast<double>(detail::count_tokens<Model>(microbatches)));
+  double loss = 0;
+  for (auto const& m : microbatches)
+    loss += world.unrecorded([&] {
+      auto const share = detail::share_of_loss(world, model, m, std::max(tokens, 1.0));
+      return static_cast<double>(data(share.value())[0]);
+    });
+  return detail::sum_over_data(world, loss);
+}
+
+}  // namespace nxd
