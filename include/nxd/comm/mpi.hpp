@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <limits>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <boost/mpi.hpp>
+
+#include <nxd/comm/communicator.hpp>
+#include <nxd/core/dtype.hpp>
+#include <nxd/core/error.hpp>
+
+namespace nxd {
+
+namespace detail {
+
+/// Two bytes that travel as they are. Freed when MPI ends.
+inline MPI_Datatype half_type() {
+  static MPI_Datatype const type = [] {
+    MPI_Datatype made = MPI_DATATYPE_NULL;
+    MPI_Type_contiguous(2, MPI_BYTE, &made);
+    MPI_Type_commit(&made);
+    return made;
+  }();
+  return type;
+}
+
+template <class T> inline constexpr bool is_half = std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;
+
+/// @throws Error naming the call
+inline void check_mpi(int code, char const* call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = {};
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  throw Error(ExitCode::internal, std::string(call) + ": " + std::string(text, text + length));
+}
+
+}  // namespace detail
+
+/// T travels over MPI as what it is: MPI has a datatype for it. Other types go as serialized objects,
+/// on request: there is no silent slow path.
+template <class T>
+inline constexpr bool has_mpi_datatype =
+    detail::is_half<T> || std::is_same_v<T, std::byte> || boost::mpi::is_mpi_datatype<T>::value;
+
+/// The MPI datatype of T.
+template <class T> MPI_Datatype mpi_datatype() {
+  static_assert(nxd::has_mpi_datatype<T>,
+                "Mpi: this type has no MPI datatype; send its bytes, or use broadcast_object");
+  if constexpr (detail::is_half<T>) return detail::half_type();
+  else if constexpr (std::is_same_v<T, std::byte>) return MPI_BYTE;
+  else if constexpr (has_mpi_datatype<T>) return boost::mpi::get_mpi_datatype<T>();
+  else return MPI_DATATYPE_NULL;
+}
+
+namespace detail {
+
+/// Calls `step(first, count)` for pieces of n elements that a count of MPI can say.
+void in_pieces(std::size_t n, auto const& step) {
+  constexpr auto most = static_cast<std::size_t>(std::numeric_limits<int>::max() / 2 + 1);
+  for (std::size_t first = 0; first < n || first == 0; first += most) {
+    step(first, static_cast<int>(std::min(most, n - first)));
+    if (n == 0) break;
+  }
+}
+
+/// A block of n elements as one of something that MPI can count.
+class BlockType {
+ public:
+  BlockType(std::size_t n, MPI_Datatype element) : count_(static_cast<int>(n)), type_(element) {
+    if (n <= static_cast<std::size_t>(std::numeric_limits<int>::max())) return;
+    constexpr std::size_t chunk = std::size_t{1} << 20;
+    MPI_Aint lower = 0, extent = 0;
+    MPI_Type_get_extent(element, &lower, &extent);
+    MPI_Datatype whole = MPI_DATATYPE_NULL, rest = MPI_DATATYPE_NULL, part = MPI_DATATYPE_NULL;
+    MPI_Type_contiguous(static_cast<int>(chunk), element, &part);
+    MPI_Type_contiguous(static_cast<int>(n / chunk), part, &whole);
+    MPI_Type_contiguous(static_cast<int>(n % chunk), element, &rest);
+    int const lengths[] = {1, 1};
+    MPI_Aint const places[] = {0, static_cast<MPI_Aint>(n / chunk * chunk) * extent};
+    MPI_Datatype const types[] = {whole, rest};
+    MPI_Type_create_struct(2, lengths, places, types, &type_);
+    MPI_Type_commit(&type_);
+    for (auto* t : {&whole, &rest, &part}) MPI_Type_free(t);
+    count_ = 1;
+    owns_ = true;
+  }
+  BlockType(BlockType const&) = delete;
+  BlockType& operator=(BlockType const&) = delete;
+  ~BlockType() {
+    if (owns_) MPI_Type_free(&type_);
+  }
+  int count() const { return count_; }
+  MPI_Datatype type() const { return type_; }
+
+ private:
+  int count_;
+  MPI_Datatype type_;
+  bool owns_ = false;
+};
+
+}  // namespace detail
+
+/// MPI from here to the end of its scope, one thread of each rank using it. One per program; see
+/// `guard_main`, which keeps it from ending while other ranks wait.
+class MpiSession {
+ public:
+  MpiSession(int& argc, char**& argv)
+      : environment_(argc, argv, boost::mpi::threading::funneled, true) {}
+
+ private:
+  boost::mpi::environment environment_;
+};
+
+/// The ranks of an MPI job. Copies are the same communicator. Lines get communicators of their own, made
+/// by their members when they first meet.
+class Mpi {
+ public:
+  explicit Mpi(boost::mpi::communicator world = {}) : state_(std::make_shared<State>()) {
+    state_->world = std::move(world);
+    MPI_Comm_set_errhandler(state_->world, MPI_ERRORS_RETURN);
+  }
+
+  std::int64_t rank() const { return state_->world.rank(); }
+  std::int64_t size() const { return state_->world.size(); }
+
+  template <class T> void all_gather(Line line, std::span<T const> in, std::span<T> out) {
+    detail::BlockType const block(in.size(), mpi_datatype<T>());
+    detail::check_mpi(MPI_Allgather(in.data(), block.count(), block.type(), out.data(),
+                                    block.count(), block.type(), communicator(line)),
+                      "MPI_Allgather");
+  }
+
+  template <class T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
+    auto const count = static_cast<std::size_t>(line.count);
+    detail::BlockType const block(in.size() / count, mpi_datatype<T>());
+    detail::check_mpi(MPI_Alltoall(in.data(), block.count(), block.type(), out.data(),
+                                   block.count(), block.type(), communicator(line)),
+                      "MPI_Alltoall");
+  }
+
+  template <class T> void broadcast(Line line, std::int64_t root, std::span<T> data) {
+    detail::in_pieces(data.size(), [&](std::size_t first, int n) {
+      detail::check_mpi(MPI_Bcast(data.data() + first, n, mpi_datatype<T>(),
+                                  static_cast<int>(root), communicator(line)),
+                        "MPI_Bcast");
+    });
+  }
+
+  template <class T> void send(std::int64_t to, int tag, std::span<T const> data) {
+    detail::in_pieces(data.size(), [&](std::size_t first, int n) {
+      detail::check_mpi(MPI_Send(data.data() + first, n, mpi_datatype<T>(), static_cast<int>(to),
+                                 tag, state_->world),
+                        "MPI_Send");
+    });
+  }
+
+  template <class T> void receive(std::int64_t from, int tag, std::span<T> data) {
+    detail::in_pieces(data.size(), [&](std::size_t first, int n) {
+      detail::check_mpi(MPI_Recv(data.data() + first, n, mpi_datatype<T>(),
+                                 static_cast<int>(from), tag, state_->world, MPI_STATUS_IGNORE),
+                        "MPI_Recv");
+    });
+  }
+
+  void barrier() { detail::check_mpi(MPI_Barrier(state_->world), "MPI_Barrier"); }
+
+  /// Any object that Boost.Serialization can take, from rank `root` to all: for configurations and
+  /// other small things between ranks of one build.
+  template <class T> void broadcast_object(T& object, int root = 0) {
+    boost::mpi::broadcast(state_->world, object, root);
+  }
+
+  /// The ranks of this job that share this rank's node.
+  std::vector<std::int64_t> same_node() const {
+    MPI_Comm node = MPI_COMM_NULL;
+    detail::check_mpi(MPI_Comm_split_type(state_->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
+                                          &node),
+                      "MPI_Comm_split_type");
+    boost::mpi::communicator const shared(node, boost::mpi::comm_take_ownership);
+    std::vector<int> ranks;
+    boost::mpi::all_gather(shared, state_->world.rank(), ranks);
+    return {ranks.begin(), ranks.end()};
+  }
+
+ private:
+  struct State {
+    boost::mpi::communicator world;
+    std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, boost::mpi::communicator> lines;
+  };
+
+  MPI_Comm communicator(Line line) {
+    if (line.count == size()) return state_->world;
+    auto const key = std::tuple{line.first, line.stride, line.count};
+    auto const found = state_->lines.find(key);
+    return found != state_->lines.end() ? found->second : state_->lines.emplace(key, make(line)).first->second;
+  }
+
+  /// Only the members of the line make this call.
+  boost::mpi::communicator make(Line line) const {
+    std::vector<int> ranks;
+    for (std::int64_t i = 0; i < line.count; ++i) ranks.push_back(static_cast<int>(line.rank(i)));
+    MPI_Group all = MPI_GROUP_NULL, members = MPI_GROUP_NULL;
+    MPI_Comm made = MPI_COMM_NULL;
+    MPI_Comm_group(state_->world, &all);
+    MPI_Group_incl(all, static_cast<int>(ranks.size()), ranks.data(), &members);
+    auto const tag = static_cast<int>(line.first * 31 + line.stride * 7 + line.count) & 0x3fff;
+    auto const code = MPI_Comm_create_group(state_->world, members, tag, &made);
+    MPI_Group_free(&members);
+    MPI_Group_free(&all);
+    detail::check_mpi(code, "MPI_Comm_create_group");
+    MPI_Comm_set_errhandler(made, MPI_ERRORS_RETURN);
+    return {made, boost::mpi::comm_take_ownership};
+  }
+
+  std::shared_ptr<State> state_;
+};
+
+static_assert(Communicator<Mpi>);
+
+/// Runs `program(Mpi)` under MPI. What it throws ends the whole job at once, with one line that names
+/// the rank, and with the exit code of the error: no other rank waits for one that is gone.
+template <class Program> int guard_main(int argc, char** argv, Program const& program) {
+  MpiSession const session(argc, argv);
+  auto const fail = [](ExitCode code, char const* what) {
+    int rank = 0, size = 1;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (size > 1) std::fprintf(stderr, "nxd: rank %d: %s\n", rank, what);
+    else std::fprintf(stderr, "nxd: %s\n", what);
+    std::fflush(nullptr);
+    if (size > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
+    return static_cast<int>(code);
+  };
+  try {
+    return program(Mpi{});
+  } catch (Error const& e) {
+    return fail(e.code, e.what());
+  } catch (std::bad_alloc const&) {
+    return fail(ExitCode::internal, "out of memory; use more ranks, or a smaller microbatch");
+  } catch (std::exception const& e) {
+    return fail(ExitCode::internal, e.what());
+  }
+}
+
+}  // namespace nxd

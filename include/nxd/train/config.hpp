@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <nxd/optim/lr_schedule.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nxd {
+
+/// Which family of configurations a file belongs to; the model that is trained is the same.
+enum class ModelSource : std::uint8_t { hf, megatron };
+/// The spellings, in the order of the enumeration; so for every enumeration below.
+constexpr auto names_of(ModelSource) { return std::to_array<std::string_view>({"hf", "megatron"}); }
+
+/// Whether a larger or a smaller value of the watched metric is the better one.
+enum class BestIs : std::uint8_t { max, min };
+/// Spellings.
+constexpr auto names_of(BestIs) { return std::to_array<std::string_view>({"max", "min"}); }
+
+/// The update rule. In fp32 `adamw_fp32OptState` is `adamw`.
+enum class OptimizerName : std::uint8_t { adamw, adamw_fp32_state, sgd };
+/// Spellings.
+constexpr auto names_of(OptimizerName) {
+  return std::to_array<std::string_view>({"adamw", "adamw_fp32OptState", "sgd"});
+}
+
+/// What is computed again in the backward pass.
+enum class Recompute : std::uint8_t { selective, full };
+/// Spellings.
+constexpr auto names_of(Recompute) {
+  return std::to_array<std::string_view>({"selective", "full"});
+}
+
+/// A number of batches, or a part of all of them.
+struct BatchLimit {
+  double value = 0;
+  bool fraction = false;
+
+  bool operator==(BatchLimit const&) const = default;
+};
+
+/// One source of a blend: a `.bin/.idx` prefix and its weight.
+struct WeightedPrefix {
+  double weight = 1;
+  std::string prefix;
+
+  bool operator==(WeightedPrefix const&) const = default;
+};
+
+/// Where the fields of a `config.json` come from: a file or folder, or the configuration itself.
+struct ModelConfigSource {
+  std::string path;         ///< empty where the fields are written inline
+  std::string inline_json;  ///< the inline fields as JSON text, empty where there is a path
+
+  bool operator==(ModelConfigSource const&) const = default;
+};
+
+/// `trainer`: how long, and what is looked at on the way.
+struct TrainerConfig {
+  std::optional<std::int64_t> devices;
+  std::optional<std::int64_t> num_nodes;
+  std::int64_t max_steps = 0;
+  std::int64_t max_epochs = -1;
+  std::int64_t log_every_n_steps = 1;
+  std::optional<std::int64_t> val_check_interval;
+  BatchLimit limit_val_batches{1, true};
+  std::int64_t num_sanity_val_steps = 0;
+  std::optional<double> gradient_clip_val;
+
+  bool operator==(TrainerConfig const&) const = default;
+};
+
+/// `exp_manager.checkpoint_callback_params`: when a checkpoint is saved, and how many stay.
+struct CheckpointConfig {
+  std::optional<std::int64_t> every_n_train_steps;
+  std::int64_t save_top_k = 3;
+  std::string monitor = "step";
+  BestIs mode = BestIs::max;
+  bool save_last = true;
+  std::string filename;
+  std::optional<std::int64_t> model_parallel_size;
+  bool use_master_weights_in_ckpt = false;
+
+  bool operator==(CheckpointConfig const&) const = default;
+};
+
+/// `exp_manager`: where a run leaves its files, and what it starts from.
+struct ExperimentConfig {
+  std::string exp_dir = "./nxd_experiments";
+  std::string name;  ///< empty: the name of the configuration
+  std::optional<std::string> explicit_log_dir;
+  bool resume_if_exists = false;
+  bool resume_ignore_no_checkpoint = false;
+  std::optional<std::string> resume_from_checkpoint;
+  bool create_checkpoint_callback = true;
+  bool log_parameter_norm = false;
+  bool log_gradient_norm = true;
+  CheckpointConfig checkpoint_callback_params;
+
+  bool operator==(ExperimentConfig const&) const = default;
+};
+
+/// `distributed_strategy`: the mesh. Data-parallel ranks are what the other axes leave.
+struct DistributedConfig {
+  std::int64_t tensor_model_parallel_size = 1;
+  std::int64_t pipeline_model_parallel_size = 1;
+  std::int64_t virtual_pipeline_model_parallel_size = 1;
+  std::int64_t context_parallel_size = 1;
+  bool zero1 = true;
+  bool sequence_parallel = false;
+  std::int64_t kv_replicator = 1;
+
+  bool operator==(DistributedConfig const&) const = default;
+};
+
+/// `data.tokenizer`: how text becomes tokens.
+struct TokenizerConfig {
+  std::string type = "byte";
+  std::optional<std::string> library;
+  std::optional<std::string> model;
+  std::optional<std::string> vocab_file;
+  std::optional<std::string> merge_file;
+
+  bool operator==(TokenizerConfig const&) const = default;
+};
+
+/// `data`: what is read, and in which portions.
+struct DataConfig {
+  std::int64_t micro_batch_size = 0;
+  std::int64_t global_batch_size = 0;
+  std::optional<std::string> train_dir;
+  std::optional<std::string> val_dir;
+  std::vector<WeightedPrefix> data_prefix;
+  std::optional<std::int64_t> seq_length;  ///< empty: model.encoder_seq_length
+  bool shuffle = true;
+  std::string splits_string = "980,10,10";
+  std::optional<std::int64_t> max_bytes;
+  TokenizerConfig tokenizer;
+
+  bool operator==(DataConfig const&) const = default;
+};
+
+/// `model.optim.sched`: the learning rate over the steps.
+struct SchedConfig {
+  LrShape name = LrShape::constant;
+  std::int64_t warmup_steps = 0;
+  std::optional<std::int64_t> max_steps;  ///< empty: trainer.max_steps
+  std::int64_t constant_steps = 0;
+  double min_lr = 0;
+
+  bool operator==(SchedConfig const&) const = default;
+};
+
+/// `model.optim`: the update.
+struct OptimConfig {
+  OptimizerName name = OptimizerName::adamw;
+  double lr = 1e-3;
+  double weight_decay = 0.01;
+  std::array<double, 2> betas{0.9, 0.999};
+  double eps = 1e-8;
+  double momentum = 0;
+  SchedConfig sched;
+
+  bool operator==(OptimConfig const&) const = default;
+};
+
+/// `model`: what is trained. A field without a value is taken from `model_config`.
+struct ModelConfig {
+  std::string architecture = "llama";
+  std::optional<ModelConfigSource> model_config;
+  std::optional<std::int64_t> encoder_seq_length;
+  std::optional<std::int64_t> num_layers;
+  std::optional<std::int64_t> hidden_size;
+  std::optional<std::int64_t> ffn_hidden_size;
+  std::optional<std::int64_t> num_attention_heads;
+  std::optional<std::int64_t> num_kv_heads;
+  std::optional<std::int64_t> kv_channels;
+  std::optional<std::int64_t> max_position_embeddings;
+  std::optional<std::int64_t> vocab_size;
+  std::optional<double> rope_theta;
+  std::optional<double> layernorm_epsilon;
+  std::optional<double> init_method_std;
+  std::optional<bool> share_embeddings_and_output_weights;
+  std::int64_t make_vocab_size_divisible_by = 1;
+  bool weight_init_only = false;
+  bool qkv_linear = false;
+  bool fuse_qkv = false;
+  bool do_layer_norm_weight_decay = false;
+  std::optional<Recompute> activations_checkpoint_granularity;
+  OptimConfig optim;
+
+  bool operator==(ModelConfig const&) const = default;
+};
+
+/// `precision`: the types of numbers.
+struct PrecisionConfig {
+  std::string type = "fp32";
+
+  bool operator==(PrecisionConfig const&) const = default;
+};
+
+/// A whole run, as its configuration says it. Section and key names are those of the file; the
+/// table in `train/config_keys.hpp` says what each means.
+struct TrainingConfig {
+  std::string name;
+  std::int64_t seed = 1234;
+  ModelSource model_source = ModelSource::hf;
+  TrainerConfig trainer;
+  ExperimentConfig exp_manager;
+  DistributedConfig distributed_strategy;
+  DataConfig data;
+  ModelConfig model;
+  PrecisionConfig precision;
+
+  bool operator==(TrainingConfig const&) const = default;
+};
+
+/// The schedule that the configuration asks for, over `sched.max_steps` or else the whole run.
+inline LrSchedule lr_schedule(TrainingConfig const& config) {
+  auto const& optim = config.model.optim;
+  return {.shape = optim.sched.name,
+          .lr = optim.lr,
+          .warmup_steps = optim.sched.warmup_steps,
+          .max_steps = optim.sched.max_steps.value_or(config.trainer.max_steps),
+          .constant_steps = optim.sched.constant_steps,
+          .min_lr = optim.sched.min_lr};
+}
+
+/// The folder of a run: `<exp_dir>/<name>`, or what `explicit_log_dir` says.
+inline std::string run_folder(TrainingConfig const& config) {
+  auto const& exp = config.exp_manager;
+  if (exp.explicit_log_dir) return *exp.explicit_log_dir;
+  return exp.exp_dir + "/" + (exp.name.empty() ? config.name : exp.name);
+}
+
+}  // namespace nxd

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <nxd/train/config.hpp>
+#include <nxd/train/limit.hpp>
+
+namespace nxd {
+
+// One table of keys. Whatever reads, lists, prints or checks a configuration is a visitor with
+//
+//   key(name, field, limit, meaning)      a key with a default
+//   required(name, field, limit, meaning) a key that a file must have
+//   only(name, value, reason)             a key with one value that is compiled in
+//   ignored(name)                         known, and without effect here
+//   refused(name, reason)                 a whole section that is not compiled in
+//   section(name, fields, meaning)        the keys below `name`
+
+/// The keys of `trainer`.
+template <class Table> void describe(Table& t, TrainerConfig& c) {
+  t.key("devices", c.devices, at_least(1), "processes per node; the launcher decides");
+  t.key("num_nodes", c.num_nodes, at_least(1), "nodes; the launcher decides");
+  t.required("max_steps", c.max_steps, at_least(1), "optimizer steps of the run");
+  t.key("max_epochs", c.max_epochs, at_least(-1), "passes over the data; -1: as max_steps needs");
+  t.key("log_every_n_steps", c.log_every_n_steps, at_least(1), "steps between printed lines");
+  t.key("val_check_interval", c.val_check_interval, at_least(1), "steps between validations");
+  t.key("limit_val_batches", c.limit_val_batches, at_least(0),
+        "batches of a validation: a whole number counts, 0.5 is a half of them, 0 is none");
+  t.key("num_sanity_val_steps", c.num_sanity_val_steps, at_least(0),
+        "batches that are validated before the first step");
+  t.key("gradient_clip_val", c.gradient_clip_val, positive(), "largest gradient norm; null: any");
+  t.only("check_val_every_n_epoch", nullptr, "validations are counted in steps");
+  for (auto name : {"lnc", "sequential_move_factor", "limit_test_batches"}) t.ignored(name);
+}
+
+/// The keys of `exp_manager.checkpoint_callback_params`.
+template <class Table> void describe(Table& t, CheckpointConfig& c) {
+  t.key("every_n_train_steps", c.every_n_train_steps, at_least(1), "steps between checkpoints");
+  t.key("save_top_k", c.save_top_k, at_least(-1), "checkpoints that stay; -1: all");
+  t.key("monitor", c.monitor, one_of({"step"}), "what tells the better checkpoint: the later one");
+  t.key("mode", c.mode, any(), "whether more or less of it is better");
+  t.key("save_last", c.save_last, any(), "save at the end of the run too");
+  t.key("filename", c.filename, any(), "pattern of other programs; folders here are named by step");
+  t.key("model_parallel_size", c.model_parallel_size, at_least(1),
+        "tensor times pipeline ranks, as a cross-check");
+  t.key("use_master_weights_in_ckpt", c.use_master_weights_in_ckpt, any(),
+        "store fp32 weights; in fp32 they always are");
+}
+
+/// The keys of `exp_manager`.
+template <class Table> void describe(Table& t, ExperimentConfig& c) {
+  t.key("exp_dir", c.exp_dir, any(), "folder of all runs");
+  t.key("name", c.name, any(), "folder of this run inside it; empty: the top-level name");
+  t.key("explicit_log_dir", c.explicit_log_dir, any(), "folder of this run, instead of both");
+  t.key("resume_if_exists", c.resume_if_exists, any(), "go on from the newest checkpoint");
+  t.key("resume_ignore_no_checkpoint", c.resume_ignore_no_checkpoint, any(),
+        "start anew where there is none");
+  t.key("resume_from_checkpoint", c.resume_from_checkpoint, any(),
+        "checkpoint to go on from; with model.weight_init_only a Hugging Face folder will do");
+  t.key("create_checkpoint_callback", c.create_checkpoint_callback, any(), "save checkpoints");
+  t.key("log_parameter_norm", c.log_parameter_norm, any(), "compute and log it");
+  t.key("log_gradient_norm", c.log_gradient_norm, any(), "log it");
+  t.section("checkpoint_callback_params", c.checkpoint_callback_params, "when to save");
+  t.only("async_checkpointing", false, "checkpoints are saved while training waits");
+  for (auto name : {"log_local_rank_0_only", "log_global_rank_0_only", "create_tensorboard_logger",
+                    "ckpt_ptl_version", "enable_recovery_time_instrumentation", "save_xser",
+                    "load_xser", "save_bf16", "use_datetime_version", "version", "log_step_timing",
+                    "create_wandb_logger", "create_mlflow_logger"})
+    t.ignored(name);
+}
+
+/// The keys of `distributed_strategy`.
+template <class Table> void describe(Table& t, DistributedConfig& c) {
+  t.key("tensor_model_parallel_size", c.tensor_model_parallel_size, at_least(1),
+        "ranks that share each weight");
+  t.key("zero1", c.zero1, any(), "shard the optimizer's state over the data-parallel ranks");
+  t.key("sequence_parallel", c.sequence_parallel, any(),
+        "shard the sequence over the tensor ranks between the products");
+  t.key("kv_replicator", c.kv_replicator, at_least(1), "copies of each key and value head");
+  t.only("pipeline_model_parallel_size", 1, "this program has no pipeline strategy");
+  t.only("virtual_pipeline_model_parallel_size", 1, "this program has no pipeline strategy");
+  t.only("pipeline_model_parallel_split_rank", 0, "this program has no pipeline strategy");
+  t.only("context_parallel_size", 1, "this program has no context-parallel strategy");
+  t.only("expert_model_parallel_size", 1, "this program has no mixture of experts");
+  t.only("token_shuffle_group_size", 1, "this program has no mixture of experts");
+}
+
+/// The keys of `data.tokenizer`.
+template <class Table> void describe(Table& t, TokenizerConfig& c) {
+  t.key("type", c.type, one_of({"byte"}), "the tokenizer: 256 bytes and the specials");
+  t.key("library", c.library, any(), "library of other programs; byte needs none");
+  t.key("model", c.model, any(), "model file; byte needs none");
+  t.key("vocab_file", c.vocab_file, any(), "vocabulary file; byte needs none");
+  t.key("merge_file", c.merge_file, any(), "merge file; byte needs none");
+  for (auto name : {"delimiter", "sentencepiece_legacy", "use_fast"}) t.ignored(name);
+}
+
+/// The keys of `data`.
+template <class Table> void describe(Table& t, DataConfig& c) {
+  t.required("micro_batch_size", c.micro_batch_size, at_least(1), "samples of a rank at a time");
+  t.required("global_batch_size", c.global_batch_size, at_least(1), "samples of a step");
+  t.key("train_dir", c.train_dir, any(), "text files or a folder of them; a glob will do");
+  t.key("val_dir", c.val_dir, any(), "the same for validation; null: split from train_dir");
+  t.key("data_prefix", c.data_prefix, positive(), "a .bin/.idx prefix, or [weight, prefix, ...]");
+  t.key("seq_length", c.seq_length, at_least(1), "tokens of a sample");
+  t.key("shuffle", c.shuffle, any(), "a new order in each epoch; false: as in the file");
+  t.key("splits_string", c.splits_string, any(), "parts for training, validation and test");
+  t.key("max_bytes", c.max_bytes, at_least(1), "read no more text than this");
+  t.section("tokenizer", c.tokenizer, "how text becomes tokens");
+  t.only("reset_position_ids", false, "positions run on through documents");
+  t.only("reset_attention_mask", false, "attention runs on through documents");
+  t.only("eod_mask_loss", false, "every token counts in the loss");
+  t.only("packing", false, "this program has no fine-tuning data");
+  t.only("no_seqlen_plus_one_input_tokens", false, "samples hold one token more than seq_length");
+  for (auto name : {"index_mapping_dir", "data_impl", "skip_warmup", "num_workers",
+                    "dataloader_type", "validation_drop_last", "pad_samples_to_global_batch_size",
+                    "dev_choose_samples", "use_sft_style_data_module"})
+    t.ignored(name);
+}
+
+/// The keys of `model.optim.sched`.
+template <class Table> void describe(Table& t, SchedConfig& c) {
+  t.key("name", c.name, any(), "how the rate goes");
+  t.key("warmup_steps", c.warmup_steps, at_least(0), "steps of warm-up");
+  t.key("max_steps", c.max_steps, at_least(1), "step at which the fall ends; trainer.max_steps");
+  t.key("constant_steps", c.constant_steps, at_least(0), "steps at min_lr before it");
+  t.key("min_lr", c.min_lr, at_least(0), "the floor");
+}
+
+/// The keys of `model.optim`.
+template <class Table> void describe(Table& t, OptimConfig& c) {
+  t.key("name", c.name, any(), "the update rule; adamw is PyTorch's");
+  t.key("lr", c.lr, positive(), "learning rate at its highest");
+  t.key("weight_decay", c.weight_decay, at_least(0), "decay of matrices, by the rate");
+  t.key("betas", c.betas, below_one(), "adamw's two averages");
+  t.key("eps", c.eps, positive(), "adamw's guard against division by zero");
+  t.key("momentum", c.momentum, below_one(), "sgd's momentum");
+  t.section("sched", c.sched, "the learning rate over the steps");
+  t.ignored("capturable");
+}
+
+/// Stands for `model.fusions`, of which nothing has an effect.
+struct Fusions {
+  bool operator==(Fusions const&) const = default;
+};
+
+/// The keys of `model.fusions`.
+template <class Table> void describe(Table& t, Fusions&) {
+  t.only("ring_attention", false, "this program has no context-parallel strategy");
+  for (auto name : {"softmax", "flash_attention"}) t.ignored(name);
+}
+
+/// The keys of `model` that say the shape of the network.
+template <class Table> void describe_shape(Table& t, ModelConfig& c) {
+  t.key("architecture", c.architecture, one_of({"llama"}), "the model");
+  t.key("model_config", c.model_config, any(), "path of a config.json, or its fields");
+  t.key("encoder_seq_length", c.encoder_seq_length, at_least(1), "tokens of a sample");
+  t.key("num_layers", c.num_layers, at_least(1), "blocks");
+  t.key("hidden_size", c.hidden_size, at_least(1), "width of the residual stream");
+  t.key("ffn_hidden_size", c.ffn_hidden_size, at_least(1), "width inside the feed-forward");
+  t.key("num_attention_heads", c.num_attention_heads, at_least(1), "query heads");
+  t.key("num_kv_heads", c.num_kv_heads, at_least(1), "key and value heads");
+  t.key("kv_channels", c.kv_channels, at_least(2), "width of a head; hidden / heads");
+  t.key("max_position_embeddings", c.max_position_embeddings, at_least(1), "longest sequence");
+  t.key("vocab_size", c.vocab_size, at_least(2), "tokens; as the tokenizer has them");
+  t.key("rope_theta", c.rope_theta, positive(), "base of the rotary angles");
+  t.key("layernorm_epsilon", c.layernorm_epsilon, positive(), "guard inside the norms");
+  t.key("init_method_std", c.init_method_std, positive(), "spread of the initial weights");
+  t.key("share_embeddings_and_output_weights", c.share_embeddings_and_output_weights, any(),
+        "one matrix for embedding and head");
+  t.key("make_vocab_size_divisible_by", c.make_vocab_size_divisible_by, at_least(1),
+        "padding of the vocabulary in storage");
+}
+
+/// The keys of `model`.
+template <class Table> void describe(Table& t, ModelConfig& c) {
+  describe_shape(t, c);
+  t.key("weight_init_only", c.weight_init_only, any(), "load weights, start the rest anew");
+  t.key("qkv_linear", c.qkv_linear, any(), "grouped query, key and value in one strategy");
+  t.key("fuse_qkv", c.fuse_qkv, any(), "one matrix for query, key and value");
+  t.key("do_layer_norm_weight_decay", c.do_layer_norm_weight_decay, any(), "decay norms too");
+  t.key("activations_checkpoint_granularity", c.activations_checkpoint_granularity, any(),
+        "what the backward pass computes again; null: nothing");
+  t.section("optim", c.optim, "the update");
+  Fusions fusions;
+  t.section("fusions", fusions, "kernels of other programs");
+  t.refused("moe", "this program has no mixture of experts");
+  t.only("pipeline_cuts", nullptr, "this program has no pipeline strategy");
+  t.only("normalization", "rmsnorm", "this program's blocks normalise by RMSNorm");
+  t.only("position_embedding_type", "rope", "this program's attention rotates");
+  t.only("activation", "swiglu", "this program's feed-forward is SwiGLU");
+  t.only("transformer_block_type", "pre_ln", "this program's blocks normalise first");
+  t.only("rotary_percentage", 1, "this program's attention rotates whole heads");
+  t.only("has_bias", false, "this program's layers have no bias");
+  t.only("use_scaled_init_method", false, "every weight is drawn with init_method_std");
+  t.only("sliding_window_size", nullptr, "this program's attention has no window");
+  for (auto name : {"hidden_dropout", "attention_dropout", "ffn_dropout"})
+    t.only(name, 0, "this program drops nothing");
+  for (auto name : {"apply_query_key_layer_scaling", "persist_layer_norm", "transpose_nki_inputs",
+                    "use_cpu_initialization", "activations_checkpoint_recompute"})
+    t.ignored(name);
+}
+
+/// The keys of `precision`.
+template <class Table> void describe(Table& t, PrecisionConfig& c) {
+  t.key("type", c.type, one_of({"fp32"}), "types of numbers");
+  for (auto name :
+       {"master_weights", "fp32_grad_acc", "fp32_grads_cc", "xla_use_bf16", "xla_downcast_bf16",
+        "neuron_rt_stochastic_rounding_en", "parallel_layers_reduce_dtype"})
+    t.ignored(name);
+}
+
+/// Every key of a configuration.
+template <class Table> void describe(Table& t, TrainingConfig& c) {
+  t.required("name", c.name, any(), "name of the run");
+  t.key("seed", c.seed, at_least(0), "of weights, order and dropout");
+  t.key("model_source", c.model_source, any(), "family of the configuration");
+  t.section("trainer", c.trainer, "how long, and what is looked at");
+  t.section("exp_manager", c.exp_manager, "files of a run");
+  t.section("distributed_strategy", c.distributed_strategy, "the mesh");
+  t.section("data", c.data, "what is read");
+  t.section("model", c.model, "what is trained");
+  t.section("precision", c.precision, "types of numbers");
+  t.refused("model_alignment_strategy", "this program has no fine-tuning (sft, dpo, orpo, peft)");
+  for (auto name :
+       {"compiler_flags", "compiler_cache_url", "aync_exec_max_inflight_requests",
+        "bucket_size_collectives", "neuron_rt_exec_timeout", "neuron_experimental_compress_rg"})
+    t.ignored(name);
+}
+
+}  // namespace nxd

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <nxd/core/error.hpp>
+#include <nxd/train/config.hpp>
+#include <string>
+#include <vector>
+
+namespace nxd {
+
+/// What two keys together get wrong: the key to name, and the rest of the sentence.
+struct Complaint {
+  std::string path;
+  std::string text;
+};
+
+namespace detail {
+
+inline void complain_unless(std::vector<Complaint>& list, bool holds, std::string path,
+                            std::string text) {
+  if (!holds) list.push_back({std::move(path), std::move(text)});
+}
+
+inline std::string is(std::int64_t value) { return "is " + std::to_string(value) + ", "; }
+
+inline void check_model(TrainingConfig const& c, std::vector<Complaint>& out) {
+  auto const& m = c.model;
+  auto const tp = c.distributed_strategy.tensor_model_parallel_size;
+  if (m.num_attention_heads) {
+    auto const heads = *m.num_attention_heads;
+    complain_unless(out, heads % tp == 0, "model.num_attention_heads",
+                    is(heads) + "which " + std::to_string(tp) +
+                        " tensor-parallel ranks cannot share evenly; make it a multiple");
+    if (m.hidden_size && !m.kv_channels)
+      complain_unless(out, *m.hidden_size % heads == 0, "model.hidden_size",
+                      is(*m.hidden_size) + "which " + std::to_string(heads) +
+                          " heads cannot share evenly; make it a multiple or set kv_channels");
+    if (m.num_kv_heads)
+      complain_unless(out, heads % *m.num_kv_heads == 0, "model.num_kv_heads",
+                      is(*m.num_kv_heads) + "which does not divide the " + std::to_string(heads) +
+                          " query heads; make it a divisor");
+  }
+  if (m.num_kv_heads) {
+    auto const copies = c.distributed_strategy.kv_replicator;
+    complain_unless(out, *m.num_kv_heads * copies % tp == 0, "model.num_kv_heads",
+                    is(*m.num_kv_heads) + "which with " + std::to_string(copies) + " copies each " +
+                        std::to_string(tp) +
+                        " tensor-parallel ranks cannot share evenly; set "
+                        "distributed_strategy.kv_replicator so that they can");
+  }
+  if (m.ffn_hidden_size)
+    complain_unless(out, *m.ffn_hidden_size % tp == 0, "model.ffn_hidden_size",
+                    is(*m.ffn_hidden_size) + "which " + std::to_string(tp) +
+                        " tensor-parallel ranks cannot share evenly; make it a multiple");
+  if (!m.model_config)
+    for (auto const& [name, there] : {std::pair{"num_layers", m.num_layers.has_value()},
+                                      {"hidden_size", m.hidden_size.has_value()},
+                                      {"ffn_hidden_size", m.ffn_hidden_size.has_value()},
+                                      {"num_attention_heads", m.num_attention_heads.has_value()}})
+      complain_unless(out, there, std::string("model.") + name,
+                      "is missing; add it, or name a config.json in model.model_config");
+}
+
+inline void check_data(TrainingConfig const& c, std::vector<Complaint>& out) {
+  auto const& d = c.data;
+  auto const length = d.seq_length ? d.seq_length : c.model.encoder_seq_length;
+  complain_unless(out, d.global_batch_size % d.micro_batch_size == 0, "data.global_batch_size",
+                  is(d.global_batch_size) + "which is not a multiple of data.micro_batch_size (" +
+                      std::to_string(d.micro_batch_size) + "); make it one");
+  complain_unless(out, d.train_dir || !d.data_prefix.empty(), "data.train_dir",
+                  "is missing, and so is data.data_prefix; name the data in one of them");
+  complain_unless(out, !d.train_dir || d.data_prefix.empty(), "data.train_dir",
+                  "and data.data_prefix both name the training data; leave one out");
+  complain_unless(out, length.has_value(), "data.seq_length",
+                  "is missing, and so is model.encoder_seq_length; add one of them");
+  if (!length) return;
+  if (c.model.encoder_seq_length)
+    complain_unless(out, *length == *c.model.encoder_seq_length, "data.seq_length",
+                    is(*length) + "but model.encoder_seq_length is " +
+                        std::to_string(*c.model.encoder_seq_length) + "; make them equal");
+  if (c.model.max_position_embeddings)
+    complain_unless(out, *length <= *c.model.max_position_embeddings,
+                    "model.max_position_embeddings",
+                    is(*c.model.max_position_embeddings) + "which is less than the sequence of " +
+                        std::to_string(*length) + " tokens; raise it");
+  if (c.distributed_strategy.sequence_parallel) {
+    auto const tp = c.distributed_strategy.tensor_model_parallel_size;
+    complain_unless(out, *length % tp == 0, "distributed_strategy.sequence_parallel",
+                    "is true, but " + std::to_string(tp) + " ranks cannot share " +
+                        std::to_string(*length) + " tokens evenly; set it to false");
+  }
+}
+
+inline void check_run(TrainingConfig const& c, std::vector<Complaint>& out) {
+  auto const& s = c.model.optim.sched;
+  auto const steps = s.max_steps.value_or(c.trainer.max_steps);
+  auto const tp = c.distributed_strategy.tensor_model_parallel_size;
+  auto const size = c.exp_manager.checkpoint_callback_params.model_parallel_size.value_or(tp);
+  complain_unless(out, s.name == LrShape::constant || s.warmup_steps + s.constant_steps < steps,
+                  "model.optim.sched.warmup_steps",
+                  is(s.warmup_steps) + "which with " + std::to_string(s.constant_steps) +
+                      " constant steps leaves nothing of the " + std::to_string(steps) +
+                      " steps; lower it");
+  complain_unless(out, s.name == LrShape::constant || s.min_lr <= c.model.optim.lr,
+                  "model.optim.sched.min_lr", "is more than model.optim.lr; lower it");
+  complain_unless(
+      out, size == tp, "exp_manager.checkpoint_callback_params.model_parallel_size",
+      is(size) + "but tensor times pipeline ranks are " + std::to_string(tp) + "; leave it out");
+  complain_unless(out,
+                  !c.model.weight_init_only || c.exp_manager.resume_from_checkpoint.has_value(),
+                  "model.weight_init_only",
+                  "is true, but exp_manager.resume_from_checkpoint names nothing to load; add it");
+}
+
+}  // namespace detail
+
+/// Everything that keys get wrong together, whatever the number of ranks.
+inline std::vector<Complaint> complaints(TrainingConfig const& config) {
+  std::vector<Complaint> out;
+  detail::check_model(config, out);
+  detail::check_data(config, out);
+  detail::check_run(config, out);
+  return out;
+}
+
+/// Tokens of a sample.
+inline std::int64_t sequence_length(TrainingConfig const& config) {
+  if (config.data.seq_length) return *config.data.seq_length;
+  return config.model.encoder_seq_length.value_or(0);
+}
+
+/// Data-parallel ranks of a job of `ranks`: what the other axes leave.
+/// @throws ConfigError where they do not come out even.
+inline std::int64_t data_parallel_size(TrainingConfig const& config, std::int64_t ranks) {
+  auto const tp = config.distributed_strategy.tensor_model_parallel_size;
+  if (ranks % tp != 0)
+    throw ConfigError(std::to_string(ranks) +
+                      " ranks are not a multiple of "
+                      "distributed_strategy.tensor_model_parallel_size (" +
+                      std::to_string(tp) + "); start a multiple of " + std::to_string(tp) +
+                      " ranks");
+  return ranks / tp;
+}
+
+/// Microbatches of a step on each rank of a job of `ranks`.
+/// @throws ConfigError where the batch does not come out even.
+inline std::int64_t microbatches(TrainingConfig const& config, std::int64_t ranks) {
+  auto const at_once = config.data.micro_batch_size * data_parallel_size(config, ranks);
+  if (config.data.global_batch_size % at_once != 0)
+    throw ConfigError("data.global_batch_size is " + std::to_string(config.data.global_batch_size) +
+                      ", which is not a multiple of data.micro_batch_size times the data-parallel "
+                      "ranks (" +
+                      std::to_string(at_once) + "); make it one");
+  return config.data.global_batch_size / at_once;
+}
+
+}  // namespace nxd
