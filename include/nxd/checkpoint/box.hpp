@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nxd/core/expects.hpp>
+
+namespace nxd {
+
+namespace detail {
+
+/// a + b and a * b of numbers that others wrote: nothing if the result has no place in 63 bits, or if
+/// one is negative.
+inline std::optional<std::int64_t> checked_add(std::int64_t a, std::int64_t b) {
+  std::int64_t sum;
+  if (a < 0 || b < 0 || __builtin_add_overflow(a, b, &sum)) return {};
+  return sum;
+}
+inline std::optional<std::int64_t> checked_product(std::vector<std::int64_t> const& factors,
+                                                   std::int64_t times = 1) {
+  bool zero = times == 0;
+  for (auto const f : factors) {
+    if (f < 0) return {};
+    zero = zero || f == 0;
+    if (!zero && __builtin_mul_overflow(times, f, &times)) return {};
+  }
+  return zero ? 0 : times;
+}
+
+}  // namespace detail
+
+/// A block of a tensor: its first global index and its length along each dimension. A box of no
+/// dimensions holds one element.
+struct Box {
+  std::vector<std::int64_t> start, extent;
+
+  bool operator==(Box const&) const = default;
+};
+
+/// The box that is all of a tensor.
+inline Box whole(std::vector<std::int64_t> const& shape) {
+  return {std::vector<std::int64_t>(shape.size(), 0), shape};
+}
+
+/// How many elements a box holds.
+inline std::int64_t volume(Box const& box) {
+  std::int64_t n = 1;
+  for (auto const e : box.extent) n *= e;
+  return n;
+}
+
+/// The box lies in a tensor of this shape; numbers that others wrote are safe here.
+inline bool lies_in(Box const& box, std::vector<std::int64_t> const& shape) {
+  if (box.start.size() != shape.size() || box.extent.size() != shape.size()) return false;
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    if (box.start[d] < 0 || box.extent[d] < 0 || shape[d] < 0) return false;
+    if (box.start[d] > shape[d] || box.extent[d] > shape[d] - box.start[d]) return false;
+  }
+  return true;
+}
+
+/// What two boxes of one tensor have in common; nothing if that is no element.
+inline std::optional<Box> intersection(Box const& a, Box const& b) {
+  NXD_EXPECTS(a.start.size() == b.start.size());
+  Box common = a;
+  for (std::size_t d = 0; d < a.start.size(); ++d) {
+    auto const first = std::max(a.start[d], b.start[d]);
+    auto const last = std::min(a.start[d] + a.extent[d], b.start[d] + b.extent[d]);
+    if (first >= last) return {};
+    common.start[d] = first;
+    common.extent[d] = last - first;
+  }
+  return common;
+}
+
+/// "[0:4,2:6]", as one would index.
+inline std::string text(Box const& box) {
+  std::string said = "[";
+  for (std::size_t d = 0; d < box.start.size(); ++d)
+    said += (d == 0 ? "" : ",") + std::to_string(box.start[d]) + ":" +
+            std::to_string(box.start[d] + box.extent[d]);
+  return said + "]";
+}
+
+/// "[4, 6]".
+inline std::string text(std::vector<std::int64_t> const& shape) {
+  std::string said = "[";
+  for (std::size_t d = 0; d < shape.size(); ++d)
+    said += (d == 0 ? "" : ", ") + std::to_string(shape[d]);
+  return said + "]";
+}
+
+namespace detail {
+
+inline std::int64_t offset_in(Box const& box, std::vector<std::int64_t> const& index) {
+  std::int64_t offset = 0;
+  for (std::size_t d = 0; d < index.size(); ++d)
+    offset = offset * box.extent[d] + index[d] - box.start[d];
+  return offset;
+}
+
+}  // namespace detail
+
+/// Calls `run(offset in a, offset in b, count)` for each run of elements of `inner`, which both boxes
+/// contain, that follow each other in the row-major order of both. Offsets count elements; those in a
+/// ascend, and those in b.
+template <class Run>
+void for_each_run(Box const& inner, Box const& a, Box const& b, Run&& run) {
+  auto const dims = inner.extent.size();
+  if (volume(inner) == 0) return;
+  std::int64_t count = 1;
+  std::size_t outer = dims;  // dimensions before `outer` are walked, the others are in the run
+  while (outer > 0) {
+    auto const d = --outer;
+    count *= inner.extent[d];
+    if (inner.extent[d] != a.extent[d] || inner.extent[d] != b.extent[d]) break;
+  }
+  auto index = inner.start;
+  for (;;) {
+    run(detail::offset_in(a, index), detail::offset_in(b, index), count);
+    auto d = outer;
+    while (d > 0) {
+      --d;
+      if (++index[d] < inner.start[d] + inner.extent[d]) break;
+      index[d] = inner.start[d];
+      if (d == 0) return;
+    }
+    if (outer == 0) return;
+  }
+}
+
+/// A mistake in the cover of a tensor by boxes: a sentence, or nothing if each element lies in exactly
+/// one box. Cost: a sort, and the pairs of boxes that overlap along the first dimension.
+inline std::optional<std::string> cover_mistake(std::vector<std::int64_t> const& shape,
+                                                std::vector<Box> boxes) {
+  std::int64_t covered = 0;
+  for (auto const& box : boxes) {
+    if (!lies_in(box, shape))
+      return "the part " + text(box) + " does not lie in its shape " + text(shape);
+    covered += volume(box);
+  }
+  std::erase_if(boxes, [](Box const& box) { return volume(box) == 0; });
+  std::ranges::sort(boxes, {}, &Box::start);
+  for (std::size_t i = 0; i < boxes.size(); ++i)
+    for (auto j = i + 1; j < boxes.size(); ++j) {
+      if (!shape.empty() && boxes[j].start[0] >= boxes[i].start[0] + boxes[i].extent[0]) break;
+      if (intersection(boxes[i], boxes[j]))
+        return "the parts " + text(boxes[i]) + " and " + text(boxes[j]) +
+               " have elements in common";
+    }
+  auto const wanted = volume(whole(shape));
+  if (covered != wanted)
+    return std::to_string(wanted - covered) + " of its " + std::to_string(wanted) +
+           " elements are in no part";
+  return {};
+}
+
+}  // namespace nxd
