@@ -123,8 +123,12 @@ struct TreeLimits {
   static constexpr std::size_t text_bytes = 1 << 16;
 };
 
-/// Ends the reading of a configuration with `FILE:LINE: sentence`.
+/// Ends the reading of a configuration with `FILE:LINE: sentence`; one that quotes a very long text
+/// is cut short.
 [[noreturn]] inline void refuse(Where const& where, std::string const& sentence) {
+  constexpr std::size_t longest = 1000;
+  if (sentence.size() > longest)
+    throw ConfigError(where.text() + ": " + sentence.substr(0, longest) + " ...");
   throw ConfigError(where.text() + ": " + sentence);
 }
 

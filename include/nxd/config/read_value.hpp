@@ -150,20 +150,20 @@ inline std::string as_json(Node const& node) {
   std::string out;
   switch (node.kind) {
     case Node::Kind::null: return "null";
-    case Node::Kind::quoted: return quoted(node.text);
+    case Node::Kind::quoted: return in_quotes(node.text);
     case Node::Kind::plain: {
       auto const number = parse_number(node.text);
       if (auto const* whole = std::get_if<std::int64_t>(&number)) return std::to_string(*whole);
       if (auto const* real = std::get_if<double>(&number)) return written(*real);
       if (node.text == "true" || node.text == "false") return node.text;
-      return quoted(node.text);
+      return in_quotes(node.text);
     }
     case Node::Kind::sequence:
       for (auto const& item : node.items) out += (out.empty() ? "[" : ", ") + as_json(item);
       return out.empty() ? "[]" : out + "]";
     case Node::Kind::map:
       for (auto const& [name, value] : node.keys)
-        out += (out.empty() ? "{" : ", ") + quoted(name) + ": " + as_json(value);
+        out += (out.empty() ? "{" : ", ") + in_quotes(name) + ": " + as_json(value);
       return out.empty() ? "{}" : out + "}";
   }
   return out;

@@ -118,7 +118,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (open_.size() + height > TreeLimits::depth)
       refuse(at(mark), "values are nested more than 64 deep; flatten them");
     if (nodes_ > TreeLimits::nodes)
-      refuse(at(mark), "the aliases stand for more than 100000 values; write fewer");
+      refuse(at(mark), "the file and its aliases hold more than 100000 values; write fewer");
   }
 
   void open(Node::Kind kind, YAML::Mark const& mark, std::string const& tag,

@@ -25,6 +25,7 @@ enum class Rule : std::uint8_t {
   ranks_must_fill_the_mesh,
   head_dim_must_be_even,
   gate_and_up_must_be_two,
+  global_batch_must_be_a_multiple_of_micro_batches,
 };
 
 constexpr std::string_view text(Rule rule) {
@@ -42,6 +43,7 @@ constexpr std::string_view text(Rule rule) {
       "the ranks of the job must fill the mesh",
       "the head dimension must be even",
       "gate and up must be two",
+      "the global batch must be a multiple of the micro batches of all ranks",
   });
   return texts[static_cast<std::size_t>(rule)];
 }

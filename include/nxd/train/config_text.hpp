@@ -34,7 +34,7 @@ struct KeyInfo {
 
 namespace detail {
 
-inline std::string quoted(std::string_view text) {
+inline std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (char const c : text) {
     if (c == '"' || c == '\\') out += '\\';
@@ -56,7 +56,7 @@ inline std::string quoted(std::string_view text) {
 inline std::string written(bool v) { return v ? "true" : "false"; }
 inline std::string written(int v) { return std::to_string(v); }
 inline std::string written(std::int64_t v) { return std::to_string(v); }
-inline std::string written(std::string const& v) { return quoted(v); }
+inline std::string written(std::string const& v) { return in_quotes(v); }
 inline std::string written(char const* v) { return v; }
 inline std::string written(std::nullptr_t) { return "null"; }
 inline std::string written(double v) {
@@ -72,11 +72,11 @@ inline std::string written(std::array<double, 2> const& v) {
 inline std::string written(std::vector<WeightedPrefix> const& v) {
   std::string out;
   for (auto const& [weight, prefix] : v)
-    out += (out.empty() ? "[" : ", ") + written(weight) + ", " + quoted(prefix);
+    out += (out.empty() ? "[" : ", ") + written(weight) + ", " + in_quotes(prefix);
   return out.empty() ? "null" : out + "]";
 }
 inline std::string written(ModelConfigSource const& v) {
-  return v.inline_json.empty() ? quoted(v.path) : v.inline_json;
+  return v.inline_json.empty() ? in_quotes(v.path) : v.inline_json;
 }
 template <Spelled E> std::string written(E v) {
   return std::string(names_of(v)[static_cast<std::size_t>(v)]);
