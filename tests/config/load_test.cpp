@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <nxd/config/load.hpp>
 #include <string>
 #include <vector>
@@ -102,4 +103,15 @@ TEST_CASE("The nearest key is near, and rather in the same section") {
   CHECK(nxd::nearest_path("model.optim.sched.maxsteps", known) == "model.optim.sched.max_steps");
   CHECK(nxd::nearest_path("trainer.seed", known) == "seed");
   CHECK(nxd::nearest_path("trainer.colour", known).empty());
+}
+
+TEST_CASE("The shipped example loads, and everything in it has an effect") {
+  auto const path =
+      std::filesystem::path(__FILE__).parent_path() / "../../examples/llama_tiny.yaml";
+  auto const [c, ignored] = nxd::load_config_file(path.string());
+  CHECK(ignored.empty());
+  CHECK(c.model.num_layers == 6);
+  CHECK(nxd::data_parallel_size(c, 2) == 1);
+  CHECK(nxd::microbatches(c, 2) == 2);
+  CHECK(nxd::load_config(path.string(), std::vector<std::string>{"seed=9"}).seed == 9);
 }

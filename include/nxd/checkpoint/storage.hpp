@@ -190,8 +190,12 @@ class PosixStorage {
     for (std::size_t at = 0; at != std::string::npos;) {
       at = root_.find('/', at + 1);
       auto const part = root_.substr(0, at);
-      if (::mkdir(part.c_str(), 0777) == 0 || errno == EEXIST) continue;
+      if (::mkdir(part.c_str(), 0777) == 0) {
+        sync_parent(part);
+        continue;
+      }
       auto const reason = errno;
+      if (reason == EEXIST) continue;
       struct ::stat s;
       if (::stat(part.c_str(), &s) != 0) detail::fail(part, "make the directory", reason);
     }
@@ -291,6 +295,14 @@ class PosixStorage {
     return {path.substr(0, slash), path.substr(slash + 1)};
   }
 
+  static void sync_parent(std::string const& path) {
+    auto const slash = path.rfind('/');
+    auto const parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    detail::Descriptor const fd(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (fd.get() < 0 || ::fsync(fd.get()) != 0) detail::fail(parent, "sync", errno);
+  }
+
+  /// The directory at `path`, opened.
   detail::Descriptor directory(std::string const& path) const {
     constexpr int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
     detail::Descriptor fd(::open(root_.c_str(), flags));
