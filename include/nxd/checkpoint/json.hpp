@@ -180,6 +180,13 @@ class JsonView {
   std::string const& string() const { return as<std::string>("a text"); }
   bool boolean() const { return as<bool>("true or false"); }
 
+  /// A number, whole or not.
+  double number() const {
+    if (auto const* i = std::get_if<std::int64_t>(&json_->value)) return static_cast<double>(*i);
+    return as<double>("a number");
+  }
+  bool is_null() const { return std::holds_alternative<std::nullptr_t>(json_->value); }
+
   /// An integer that is not negative; from 2^53 on it stands as a text.
   std::int64_t count() const {
     constexpr auto exact = std::int64_t{1} << 53;

@@ -149,7 +149,7 @@ inline SaveInfo info_from(JsonView const& json) {
 
 inline void require_readable(JsonView const& json) {
   auto const format = json["format"];
-  if (format["major"].count() != manifest_major && format["min_reader"].count() > manifest_major)
+  if (format["major"].count() != manifest_major || format["min_reader"].count() > manifest_major)
     throw CorruptInput(json.where() + ": has the format " +
                        std::to_string(format["major"].count()) + ", this program reads " +
                        std::to_string(manifest_major) + "; use a newer program");

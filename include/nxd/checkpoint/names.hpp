@@ -24,18 +24,28 @@ constexpr bool is_safe_name(std::string_view name) {
   return true;
 }
 
-/// Safe names with single '/' between them, two at most: what a manifest may name.
+/// A safe name, or two with a '/' between them: what a manifest may name.
 constexpr bool is_safe_path(std::string_view path) {
   auto const slash = path.find('/');
   if (slash == std::string_view::npos) return is_safe_name(path);
   return is_safe_name(path.substr(0, slash)) && is_safe_name(path.substr(slash + 1));
 }
 
+namespace detail {
+
+[[noreturn]] inline void refuse_name(std::string_view path, std::string const& named_by) {
+  throw CorruptInput(named_by + ": names the file '" + std::string(path.substr(0, 200)) +
+                     "', which is not a plain name in its own folder");
+}
+
+}  // namespace detail
+
 /// @throws CorruptInput naming the file that names another wrongly.
+inline void require_safe_name(std::string_view name, std::string const& named_by) {
+  if (!is_safe_name(name)) detail::refuse_name(name, named_by);
+}
 inline void require_safe_path(std::string_view path, std::string const& named_by) {
-  if (!is_safe_path(path))
-    throw CorruptInput(named_by + ": names the file '" + std::string(path.substr(0, 200)) +
-                       "', which is not a plain name in its own folder");
+  if (!is_safe_path(path)) detail::refuse_name(path, named_by);
 }
 
 /// An entry of a checkpoint directory: which step it holds, and which save of the directory it was.

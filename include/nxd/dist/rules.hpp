@@ -85,33 +85,37 @@ struct ChainRule {
   static NeedsCommunication of(...);
 };
 
-/// Attention of queries, split by batch or by heads, to the keys that their heads look at.
+/// Attention of queries, split by batch or by heads, to the keys that their heads look at: a rank has
+/// these, or more of them, or all.
 template <TensorDim Batch, TensorDim Heads, TensorDim KvHeads>
 struct Attend {
-  template <class A> static Shard<Batch, A> of(Shard<Batch, A>, Shard<Batch, A>);
+  template <class A, class C> static Shard<Batch, A, C> of(Shard<Batch, A, C>, Shard<Batch, A, C>);
   template <class A, class C> static Shard<Heads, A> of(Shard<Heads, A>, Shard<KvHeads, A, C>);
+  template <class A, class C> requires(!std::same_as<C, Once>)
+  static Shard<Heads, A, C> of(Shard<Heads, A, C>, Shard<KvHeads, A, C>);
+  template <class A, class C> static Shard<Heads, A, C> of(Shard<Heads, A, C>, Replicate<A>);
   template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
   template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
   static NeedsCommunication of(...);
 };
 
+/// Every rank has all of it. Of integers, which have no gradient, no more needs to be known.
+template <class P> inline constexpr bool is_everywhere = false;
+template <class A> inline constexpr bool is_everywhere<Replicate<A>> = true;
+template <class A> inline constexpr bool is_everywhere<Invariant<A>> = true;
+
 /// Look-up of ids in a table whose rows are dimension D: as if each id were a row of zeros and a one.
-/// A rank that holds some of the rows contributes those; ids have no gradient, so who uses them how
-/// does not matter.
+/// A rank that holds some of the rows contributes those.
 template <TensorDim D>
 struct LookUp {
-  template <class A> static Partial<A> of(Replicate<A>, Shard<D, A>);
-  template <class A> static Partial<A> of(Invariant<A>, Shard<D, A>);
-  template <class E, class A> requires(!std::same_as<D, E>)
-  static Shard<E, A> of(Shard<E, A>, Replicate<A>);
-  template <class E, class A> requires(!std::same_as<D, E>)
-  static Shard<E, A> of(Replicate<A>, Shard<E, A>);
-  template <class E, class A> requires(!std::same_as<D, E>)
-  static Shard<E, A> of(Invariant<A>, Shard<E, A>);
-  template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
-  template <class A> static Replicate<A> of(Invariant<A>, Replicate<A>);
-  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
-  template <class A> static Invariant<A> of(Replicate<A>, Invariant<A>);
+  template <class Ids, class A> requires is_everywhere<Ids>
+  static Partial<A> of(Ids, Shard<D, A>);
+  template <class Ids, class A, class C> requires is_everywhere<Ids>
+  static Partial<A> of(Ids, PartialShard<D, A, C>);
+  template <class Ids, class Q> requires(is_everywhere<Ids> && !slices<Q, D>)
+  static Q of(Ids, Q);
+  template <class E, class A, class C> requires(!std::same_as<D, E>)
+  static Shard<E, A, C> of(Shard<E, A, C>, Replicate<A>);
   static NeedsCommunication of(...);
 };
 
@@ -119,14 +123,12 @@ struct LookUp {
 /// combine their shares of each token's sums, and all of them know the token's loss.
 template <TensorDim D>
 struct CrossEntropyOf {
-  template <class A> static Invariant<A> of(Shard<D, A>, Invariant<A>);
-  template <class A> static Invariant<A> of(Shard<D, A>, Replicate<A>);
-  template <class E, class A> requires(!std::same_as<D, E>)
-  static Shard<E, A> of(Shard<E, A>, Shard<E, A>);
-  template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
-  template <class A> static Replicate<A> of(Replicate<A>, Invariant<A>);
-  template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
-  template <class A> static Invariant<A> of(Invariant<A>, Replicate<A>);
+  template <class A, class Labels> requires is_everywhere<Labels>
+  static Invariant<A> of(Shard<D, A>, Labels);
+  template <class E, class A, class C> requires(!std::same_as<D, E>)
+  static Shard<E, A, C> of(Shard<E, A, C>, Shard<E, A, C>);
+  template <class P, class Labels> requires(is_everywhere<P> && is_everywhere<Labels>)
+  static P of(P, Labels);
   static NeedsCommunication of(...);
 };
 

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <nxd/checkpoint/manifest_text.hpp>
+#include <nxd/checkpoint/names.hpp>
+#include <nxd/checkpoint/shard.hpp>
+#include <nxd/checkpoint/storage.hpp>
+
+namespace nxd {
+
+/// How long a reader waits for a file that a network file system does not show yet.
+using Patience = std::chrono::milliseconds;
+
+namespace detail {
+
+/// Opens a file to read. @throws CorruptInput if it is not there when patience ends.
+template <Storage S>
+typename S::File open_patiently(S& storage, std::string const& path, Patience patience) {
+  auto const end = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    try {
+      return storage.open(path);
+    } catch (NotThere const&) {
+      if (std::chrono::steady_clock::now() >= end)
+        throw CorruptInput(storage.where(path) + ": is missing");
+    }
+    std::this_thread::sleep_for(std::min<Patience>(patience, std::chrono::milliseconds(50)));
+  }
+}
+
+/// All of a file that is not longer than `cap`.
+template <Storage S>
+std::string read_text(S& storage, std::string const& path, std::int64_t cap,
+                      Patience patience = {}) {
+  auto file = open_patiently(storage, path, patience);
+  auto const size = file.size();
+  if (size > cap)
+    throw CorruptInput(storage.where(path) + ": has " + std::to_string(size) +
+                       " bytes, more than the " + std::to_string(cap) + " allowed");
+  std::string text(static_cast<std::size_t>(size), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+inline constexpr std::int64_t manifest_cap = std::int64_t{256} << 20;
+
+/// The bytes of an entry's manifest; the files it lists exist and have their sizes.
+template <Storage S>
+std::string read_manifest(S& storage, std::string const& entry) {
+  auto text = read_text(storage, entry + "/" + manifest_name, manifest_cap);
+  auto const where = storage.where(entry + "/" + manifest_name);
+  auto const manifest = parse_manifest(text, where);
+  if (auto const named = entry_from(entry);
+      named && (named->step != manifest.step || named->generation != manifest.generation))
+    throw CorruptInput(where + ": tells of step " + std::to_string(manifest.step) +
+                       ", generation " + std::to_string(manifest.generation) +
+                       ": it is the manifest of another entry");
+  for (auto const& file : manifest.files) {
+    auto const size = open_patiently(storage, entry + "/" + file.name, {}).size();
+    if (size != file.size)
+      throw CorruptInput(storage.where(entry + "/" + file.name) + ": has " +
+                         std::to_string(size) + " bytes, its manifest says " +
+                         std::to_string(file.size));
+  }
+  return text;
+}
+
+/// A file of which each byte is checked before it is used; one chunk of it is in memory.
+template <Storage S>
+class CheckedFile {
+ public:
+  CheckedFile(S& storage, std::string const& entry, FileRecord const& record, Patience patience)
+      : path_(storage.where(entry + "/" + record.name)),
+        record_(&record),
+        file_(open_patiently(storage, entry + "/" + record.name, patience)) {
+    if (file_.size() != record.size)
+      throw CorruptInput(path_ + ": has " + std::to_string(file_.size()) +
+                         " bytes, its manifest says " + std::to_string(record.size));
+  }
+
+  /// Calls `use(bytes)` for the bytes [offset, offset + count), part by part.
+  template <class Use>
+  void visit(std::int64_t offset, std::int64_t count, Use&& use) {
+    while (count > 0) {
+      show(offset / crc_chunk_bytes);
+      auto const from = offset % crc_chunk_bytes;
+      auto const part = std::min(count, std::ssize(chunk_) - from);
+      use(std::span<std::byte const>(chunk_).subspan(static_cast<std::size_t>(from),
+                                                     static_cast<std::size_t>(part)));
+      offset += part;
+      count -= part;
+    }
+  }
+
+  FileRecord const& record() const { return *record_; }
+
+ private:
+  void show(std::int64_t index) {
+    if (index == shown_) return;
+    shown_ = -1;
+    auto const begin = index * crc_chunk_bytes;
+    chunk_.resize(
+        static_cast<std::size_t>(std::min(crc_chunk_bytes, record_->size - begin)));
+    file_.read(begin, chunk_);
+    if (crc32c(chunk_) != record_->crcs[static_cast<std::size_t>(index)])
+      throw CorruptInput(path_ + ": the bytes from " + std::to_string(begin) +
+                         " on are not those that were written (CRC)");
+    shown_ = index;
+  }
+
+  std::string path_;
+  FileRecord const* record_;
+  typename S::File file_;
+  std::vector<std::byte> chunk_;
+  std::int64_t shown_ = -1;
+};
+
+/// All of a file of a checkpoint, as text.
+template <Storage S>
+std::string read_checked_text(S& storage, std::string const& entry, FileRecord const& record,
+                              Patience patience) {
+  std::string text;
+  CheckedFile<S>(storage, entry, record, patience)
+      .visit(0, record.size, [&](std::span<std::byte const> bytes) {
+        text.append(reinterpret_cast<char const*>(bytes.data()), bytes.size());
+      });
+  return text;
+}
+
+inline constexpr char const* run_name = "RUN.json";
+
+/// The run that a directory belongs to; nothing if none has saved there.
+template <Storage S>
+std::optional<std::string> read_run_id(S& storage) {
+  std::string text;
+  try {
+    text = read_text(storage, run_name, 1 << 20);
+  } catch (CorruptInput const&) {
+    for (auto const& entry : storage.list(""))
+      if (entry.name == run_name) throw;
+    return {};
+  }
+  auto const where = storage.where(run_name);
+  auto const json = parse_json(text, where);
+  return JsonView(json, where)["run_id"].string();
+}
+
+}  // namespace detail
+
+/// The entries of a directory that may be resumed from, newest (by generation) first.
+template <Storage S>
+std::vector<std::string> entries(S& storage) {
+  std::vector<std::pair<std::int64_t, std::string>> found;
+  for (auto const& entry : storage.list(""))
+    if (auto const name = entry_from(entry.name); name && entry.is_directory)
+      found.emplace_back(name->generation, entry.name);
+  std::ranges::sort(found, std::ranges::greater{});
+  std::vector<std::string> names;
+  for (auto& [generation, name] : found) names.push_back(std::move(name));
+  return names;
+}
+
+}  // namespace nxd

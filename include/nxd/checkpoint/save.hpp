@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nxd/checkpoint/agree.hpp>
+#include <nxd/checkpoint/entry.hpp>
+#include <nxd/checkpoint/verify.hpp>
+
+namespace nxd {
+
+/// What is to be saved by one rank. Each element of each tensor is in the pieces of exactly one rank.
+struct SaveRequest {
+  std::int64_t step = 0;
+  std::vector<Piece> pieces;
+  std::string state;  ///< JSON: schedule, data position, random key, configuration; the first rank's counts
+  SaveInfo info;
+};
+
+/// How much of what was written is read again before it is committed.
+enum class ReadBack : std::uint8_t {
+  sizes,  ///< the manifest, and the sizes of all files
+  full,   ///< all bytes
+};
+
+/// How to save.
+struct SaveOptions {
+  ReadBack read_back = ReadBack::sizes;
+};
+
+/// What was saved.
+struct SaveResult {
+  std::string entry;  ///< the name in the directory; begins with ".diag-" if the state was not healthy
+  std::string path;   ///< of the entry
+  std::string save_id;
+  std::int64_t generation = 0;
+  std::int64_t bytes = 0;  ///< of all ranks
+};
+
+namespace detail {
+
+/// What a rank says it will write, or has written.
+inline std::string part_text(Manifest const& part) {
+  return to_text(Json(Json::Object{{"step", count_json(part.step)},
+                                   {"config_hash", Json(part.info.config_hash)},
+                                   {"files", files_json(part)},
+                                   {"tensors", tensors_json(part)}}));
+}
+
+inline Manifest part_from(std::string const& text) {
+  auto const json = parse_json(text, "what a rank says");
+  JsonView const view(json, "what a rank says");
+  Manifest part;
+  part.step = view["step"].count();
+  part.info.config_hash = view["config_hash"].string();
+  read_contents(view, part);
+  return part;
+}
+
+/// The parts of all ranks as one: same step, same configuration, each tensor covered exactly once.
+inline Manifest merged(std::vector<std::string> const& parts) {
+  Manifest all = part_from(parts[0]);
+  for (std::size_t r = 1; r < parts.size(); ++r) {
+    auto const part = part_from(parts[r]);
+    if (part.step != all.step || part.info.config_hash != all.info.config_hash)
+      throw Error(ExitCode::desync, "save: rank " + std::to_string(r) +
+                                        " is at another step or has another configuration than "
+                                        "the first");
+    merge(part, all);
+  }
+  for (auto const& [key, tensor] : all.tensors) {
+    std::vector<Box> boxes;
+    for (auto const& chunk : tensor.chunks) boxes.push_back(chunk.box);
+    if (auto const mistake = cover_mistake(tensor.shape, boxes))
+      throw Error(ExitCode::internal,
+                  "save: " + key.kind + " tensor '" + key.name + "': " + *mistake);
+  }
+  return all;
+}
+
+/// Where a save is at home, agreed by all ranks.
+struct Place {
+  std::string run_id, save_id;
+  std::int64_t generation = 0;
+  std::string folder;  ///< ".tmp-<save_id>"
+};
+
+template <Storage S>
+std::string own_run_id(S& storage, std::string const& fresh) {
+  if (auto const id = read_run_id(storage)) return *id;
+  auto const draft = ".tmp-run-" + fresh;
+  auto file = storage.create(draft);
+  auto const text = to_text(Json(Json::Object{{"format", Json(manifest_major)},
+                                              {"run_id", Json(fresh)}})) + "\n";
+  file.write(std::as_bytes(std::span(text)));
+  file.sync();
+  file.close();
+  storage.rename(draft, run_name);
+  return fresh;
+}
+
+template <Storage S>
+std::int64_t next_generation(S& storage) {
+  std::int64_t newest = 0;
+  for (auto const& entry : storage.list("")) {
+    auto const at = entry.name.find("step-");
+    if (at == std::string::npos) continue;
+    auto name = entry.name.substr(at);  // .bad- and .diag- entries have had their generation too
+    if (auto const found = entry_from(name.substr(0, name.find("-", 5))))
+      newest = std::max(newest, found->generation);
+  }
+  return newest + 1;
+}
+
+/// Makes the folder that all ranks write to, on the first rank. Returns the agreed names, as text.
+template <Storage S>
+std::string prepare(S& storage, Manifest const& planned, std::int64_t bytes) {
+  storage.make_root();
+  auto const needed = bytes + bytes / 10;
+  if (auto const left = storage.free_bytes(); left < needed)
+    throw IoError(storage.where("") + ": the disk has " + std::to_string(left) +
+                  " bytes left, a checkpoint needs " + std::to_string(needed) +
+                  "; make room or save elsewhere");
+  auto const save_id = unique_id();
+  auto const run_id = own_run_id(storage, unique_id());
+  auto const generation = next_generation(storage);
+  auto const folder = ".tmp-" + save_id;
+  storage.make_directory(folder);
+  std::string last;
+  for (auto const& [key, tensor] : planned.tensors)
+    if (key.kind != last) storage.make_directory(folder + "/" + (last = key.kind));
+  storage.sync_directory("");
+  return run_id + " " + save_id + " " + std::to_string(generation);
+}
+
+/// Writes the manifest and makes the save visible, on the first rank.
+template <Storage S>
+void commit(S& storage, Manifest const& manifest, std::string const& folder,
+            std::string const& entry, ReadBack read_back) {
+  auto const text = manifest_text(manifest);
+  write_file(storage, folder, manifest_name, text);
+  std::string last;
+  for (auto const& [key, tensor] : manifest.tensors)
+    if (key.kind != last) storage.sync_directory(folder + "/" + (last = key.kind));
+  storage.sync_directory(folder);
+  if (read_manifest(storage, folder) != text)
+    throw IoError(storage.where(folder) + ": the manifest is not what was written");
+  if (read_back == ReadBack::full) verify(storage, folder);
+  storage.rename(folder, entry);
+  storage.sync_directory("");
+}
+
+/// Tells people and scripts which entry is the newest; loading does not look at it.
+template <Storage S>
+void hint(S& storage, std::string const& entry) {
+  static_cast<void>(failure_of([&] { storage.remove("LATEST"); }));
+  static_cast<void>(failure_of([&] {
+    auto file = storage.create("LATEST");
+    auto const text = entry + "\n";
+    file.write(std::as_bytes(std::span(text)));
+    file.close();
+  }));
+}
+
+inline Place place_from(std::string const& text) {
+  auto const one = text.find(' '), two = text.rfind(' ');
+  auto const save_id = text.substr(one + 1, two - one - 1);
+  return {text.substr(0, one), save_id, std::stoll(text.substr(two + 1)), ".tmp-" + save_id};
+}
+
+/// Writes this rank's files. Returns what it says of them.
+template <Storage S>
+std::string write_part(S& storage, std::string const& folder, std::vector<Shard>& shards,
+                       SaveRequest const& request, bool first) {
+  Manifest part{{}, {}, 0, request.step, request.info, {}, {}};
+  for (auto& shard : shards) {
+    part.files.push_back(write_shard(storage, folder, shard));
+    describe(shard, Digests::taken, part);
+  }
+  if (first) part.files.push_back(write_file(storage, folder, state_name, request.state));
+  return part_text(part);
+}
+
+/// Steps 2 to 6 of a save: from the folder to the commit.
+template <Communicator C, Storage S>
+SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place const& place,
+                     std::vector<Shard>& shards, SaveOptions const& options) {
+  std::string mine;
+  together(comm, [&] {
+    mine = write_part(storage, place.folder, shards, request, comm.rank() == 0);
+  });
+  auto const parts = gather_texts(comm, mine);
+  auto entry = text(EntryName{request.step, place.generation});
+  if (!request.info.health.finite) entry = ".diag-" + entry;
+  SaveResult result{entry, storage.where(entry), place.save_id, place.generation, 0};
+  auto const bytes = from_first_rank(comm, [&] {
+    auto manifest = merged(parts);
+    manifest.run_id = place.run_id;
+    manifest.save_id = place.save_id;
+    manifest.generation = place.generation;
+    manifest.info = request.info;
+    commit(storage, manifest, place.folder, entry, options.read_back);
+    if (request.info.health.finite) hint(storage, entry);
+    std::int64_t total = 0;
+    for (auto const& file : manifest.files) total += file.size;
+    return std::to_string(total);
+  });
+  result.bytes = std::stoll(bytes);
+  return result;
+}
+
+}  // namespace detail
+
+/// Saves a checkpoint: all of it or nothing becomes visible, in a new entry of the directory. All
+/// ranks call it and end alike; after an error what was there before is untouched, and the run may go
+/// on. A state that is not finite is kept apart, as ".diag-...". Cost: each rank writes its pieces
+/// once and reads them twice more in memory (CRC, digest).
+/// @throws IoError if storage refuses, Error if the ranks' pieces do not cover each tensor once.
+template <Communicator C, Storage S>
+SaveResult save(C& comm, S& storage, SaveRequest const& request, SaveOptions options = {}) {
+  std::vector<detail::Shard> shards;
+  std::string mine;
+  together(comm, [&] {
+    shards = detail::plan_shards(request.pieces, comm.rank());
+    Manifest planned{{}, {}, 0, request.step, request.info, {}, {}};
+    for (auto const& shard : shards) describe(shard, detail::Digests::none, planned);
+    mine = detail::part_text(planned);
+  });
+  auto const parts = gather_texts(comm, mine);
+  std::int64_t bytes = std::ssize(request.state);
+  for (auto const& shard : shards) bytes += shard.size;
+  auto const sizes = gather_texts(comm, std::to_string(bytes));
+  auto const agreed = from_first_rank(comm, [&] {
+    std::int64_t total = 0;
+    for (auto const& size : sizes) total += std::stoll(size);
+    return detail::prepare(storage, detail::merged(parts), total);
+  });
+  auto const place = detail::place_from(agreed);
+  try {
+    return detail::write_all(comm, storage, request, place, shards, options);
+  } catch (...) {
+    if (comm.rank() == 0)
+      static_cast<void>(detail::failure_of([&] { storage.remove(place.folder); }));
+    throw;
+  }
+}
+
+}  // namespace nxd
