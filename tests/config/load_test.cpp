@@ -51,7 +51,7 @@ TEST_CASE("A configuration with the original's keys loads into typed fields") {
   CHECK(c.data.seq_length == 128);
   CHECK(c.data.data_prefix == std::vector<nxd::WeightedPrefix>{{0.3, "/data/a"}, {0.7, "/data/b"}});
   CHECK(c.model.max_position_embeddings == 128);
-  CHECK(c.model.activations_checkpoint_granularity == nxd::Recompute::full);
+  CHECK(c.model.activations_checkpoint_granularity == nxd::Granularity::full);
   CHECK(c.model.optim.name == nxd::OptimizerName::adamw_fp32_state);
   CHECK(c.model.optim.lr == 3e-4);
   CHECK(c.model.optim.sched.max_steps == 1000);

@@ -3,19 +3,17 @@
 
 #include <algorithm>
 #include <exception>
+#include <nxd/comm/communicator.hpp>
+#include <nxd/core/error.hpp>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <nxd/comm/communicator.hpp>
-#include <nxd/core/error.hpp>
 
 namespace nxd {
 
 namespace detail {
 
-template <class C>
-Line all_ranks(C& comm) {
+template <class C> Line all_ranks(C& comm) {
   return {0, 1, static_cast<std::int64_t>(comm.size()), static_cast<std::int64_t>(comm.rank())};
 }
 
@@ -33,8 +31,7 @@ Line all_ranks(C& comm) {
 }
 
 /// "code sentence" of what `work` throws, or nothing.
-template <class Work>
-std::string failure_of(Work&& work) {
+template <class Work> std::string failure_of(Work&& work) {
   auto const encoded = [](ExitCode code, char const* sentence) {
     return std::to_string(static_cast<int>(code)) + " " + sentence;
   };
@@ -50,10 +47,9 @@ std::string failure_of(Work&& work) {
 
 }  // namespace detail
 
-/// The text of each rank, on all ranks. Cost: two all-gathers, the second padded to the longest text;
-/// only the first if all are empty.
-template <class C>
-std::vector<std::string> gather_texts(C& comm, std::string const& mine) {
+/// The text of each rank, on all ranks. Cost: two all-gathers, the second padded to the longest
+/// text; only the first if all are empty.
+template <class C> std::vector<std::string> gather_texts(C& comm, std::string const& mine) {
   auto const line = detail::all_ranks(comm);
   auto const ranks = static_cast<std::size_t>(line.count);
   std::vector<std::int64_t> const my_length{static_cast<std::int64_t>(mine.size())};
@@ -72,8 +68,7 @@ std::vector<std::string> gather_texts(C& comm, std::string const& mine) {
 }
 
 /// The text of rank 0, on all ranks.
-template <class C>
-std::string broadcast_text(C& comm, std::string text) {
+template <class C> std::string broadcast_text(C& comm, std::string text) {
   auto const line = detail::all_ranks(comm);
   std::vector<std::int64_t> length{static_cast<std::int64_t>(text.size())};
   comm.broadcast(line, 0, std::span<std::int64_t>(length));
@@ -82,10 +77,9 @@ std::string broadcast_text(C& comm, std::string text) {
   return text;
 }
 
-/// Runs `work()` on each rank, and ends alike on all: if it threw on any, all throw what the first of
-/// them threw, and say which rank that was. `work` may not communicate.
-template <class C, class Work>
-void together(C& comm, Work&& work) {
+/// Runs `work()` on each rank, and ends alike on all: if it threw on any, all throw what the first
+/// of them threw, and say which rank that was. `work` may not communicate.
+template <class C, class Work> void together(C& comm, Work&& work) {
   auto const failures = gather_texts(comm, detail::failure_of(work));
   for (std::size_t r = 0; r < failures.size(); ++r)
     if (!failures[r].empty())
@@ -94,8 +88,7 @@ void together(C& comm, Work&& work) {
 }
 
 /// The text that `work()` returns on rank 0, on all ranks; what it throws there, all throw.
-template <class C, class Work>
-std::string from_first_rank(C& comm, Work&& work) {
+template <class C, class Work> std::string from_first_rank(C& comm, Work&& work) {
   std::string text;
   together(comm, [&] {
     if (comm.rank() == 0) text = work();

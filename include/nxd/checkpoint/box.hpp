@@ -3,18 +3,17 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <nxd/core/expects.hpp>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <nxd/core/expects.hpp>
 
 namespace nxd {
 
 namespace detail {
 
-/// a + b and a * b of numbers that others wrote: nothing if the result has no place in 63 bits, or if
-/// one is negative.
+/// a + b and a * b of numbers that others wrote: nothing if the result has no place in 63 bits, or
+/// if one is negative.
 inline std::optional<std::int64_t> checked_add(std::int64_t a, std::int64_t b) {
   std::int64_t sum;
   if (a < 0 || b < 0 || __builtin_add_overflow(a, b, &sum)) return {};
@@ -105,11 +104,10 @@ inline std::int64_t offset_in(Box const& box, std::vector<std::int64_t> const& i
 
 }  // namespace detail
 
-/// Calls `run(offset in a, offset in b, count)` for each run of elements of `inner`, which both boxes
-/// contain, that follow each other in the row-major order of both. Offsets count elements; those in a
-/// ascend, and those in b.
-template <class Run>
-void for_each_run(Box const& inner, Box const& a, Box const& b, Run&& run) {
+/// Calls `run(offset in a, offset in b, count)` for each run of elements of `inner`, which both
+/// boxes contain, that follow each other in the row-major order of both. Offsets count elements;
+/// those in a ascend, and those in b.
+template <class Run> void for_each_run(Box const& inner, Box const& a, Box const& b, Run&& run) {
   auto const dims = inner.extent.size();
   if (volume(inner) == 0) return;
   std::int64_t count = 1;
@@ -133,8 +131,8 @@ void for_each_run(Box const& inner, Box const& a, Box const& b, Run&& run) {
   }
 }
 
-/// A mistake in the cover of a tensor by boxes: a sentence, or nothing if each element lies in exactly
-/// one box. Cost: a sort, and the pairs of boxes that overlap along the first dimension.
+/// A mistake in the cover of a tensor by boxes: a sentence, or nothing if each element lies in
+/// exactly one box. Cost: a sort, and the pairs of boxes that overlap along the first dimension.
 inline std::optional<std::string> cover_mistake(std::vector<std::int64_t> const& shape,
                                                 std::vector<Box> boxes) {
   std::int64_t covered = 0;

@@ -6,11 +6,10 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
-#include <span>
-#include <string>
-
 #include <nxd/checkpoint/box.hpp>
 #include <nxd/core/dtype.hpp>
+#include <span>
+#include <string>
 
 namespace nxd {
 
@@ -50,18 +49,23 @@ inline float rounded_to_odd(double x) {
   return std::bit_cast<float>(bits | 1);
 }
 
-template <class To, class From>
-To element_to(From x) {
-  if constexpr (std::same_as<To, From>) return x;
+template <class To, class From> To element_to(From x) {
+  if constexpr (std::same_as<To, From>)
+    return x;
   else if constexpr (std::same_as<From, bf16> || std::same_as<From, fp16>)
     return element_to<To>(to_float(x));
   else if constexpr (std::same_as<To, bf16> || std::same_as<To, fp16>) {
     float narrow;
-    if constexpr (std::same_as<From, double>) narrow = rounded_to_odd(x);
-    else narrow = x;
-    if constexpr (std::same_as<To, bf16>) return to_bf16(narrow);
-    else return to_fp16(narrow);
-  } else return static_cast<To>(x);
+    if constexpr (std::same_as<From, double>)
+      narrow = rounded_to_odd(x);
+    else
+      narrow = x;
+    if constexpr (std::same_as<To, bf16>)
+      return to_bf16(narrow);
+    else
+      return to_fp16(narrow);
+  } else
+    return static_cast<To>(x);
 }
 
 template <class From, class To>
@@ -74,8 +78,7 @@ void convert_elements(std::byte const* from, std::byte* to, std::int64_t count) 
   }
 }
 
-template <class F>
-void with_float_type(DType type, F&& f) {
+template <class F> void with_float_type(DType type, F&& f) {
   switch (type) {
     case DType::f32: return f(float{});
     case DType::f64: return f(double{});
@@ -101,9 +104,8 @@ inline void convert(std::byte const* from, DType from_type, std::byte* to, DType
     return;
   }
   detail::with_float_type(from_type, [&]<class From>(From) {
-    detail::with_float_type(to_type, [&]<class To>(To) {
-      detail::convert_elements<From, To>(from, to, count);
-    });
+    detail::with_float_type(
+        to_type, [&]<class To>(To) { detail::convert_elements<From, To>(from, to, count); });
   });
 }
 

@@ -4,13 +4,12 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <nxd/checkpoint/box.hpp>
+#include <nxd/core/dtype.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-
-#include <nxd/checkpoint/box.hpp>
-#include <nxd/core/dtype.hpp>
 
 namespace nxd {
 
@@ -52,8 +51,8 @@ Digest run_digest(std::byte const* bytes, std::int64_t place, std::int64_t count
 
 }  // namespace detail
 
-/// The digest of a row-major box of a tensor. Cost: five multiplications an element, about 2 GB/s of
-/// floats a core.
+/// The digest of a row-major box of a tensor. Cost: five multiplications an element, about 2 GB/s
+/// of floats a core.
 inline Digest digest(std::vector<std::int64_t> const& shape, Box const& box, DType type,
                      std::span<std::byte const> bytes) {
   Digest sum;

@@ -3,15 +3,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
-#include <string>
-#include <thread>
-#include <vector>
-
 #include <nxd/checkpoint/manifest_text.hpp>
 #include <nxd/checkpoint/names.hpp>
 #include <nxd/checkpoint/shard.hpp>
 #include <nxd/checkpoint/storage.hpp>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
 
 namespace nxd {
 
@@ -52,8 +51,7 @@ std::string read_text(S& storage, std::string const& path, std::int64_t cap,
 inline constexpr std::int64_t manifest_cap = std::int64_t{256} << 20;
 
 /// The bytes of an entry's manifest; the files it lists exist and have their sizes.
-template <Storage S>
-std::string read_manifest(S& storage, std::string const& entry) {
+template <Storage S> std::string read_manifest(S& storage, std::string const& entry) {
   auto text = read_text(storage, entry + "/" + manifest_name, manifest_cap);
   auto const where = storage.where(entry + "/" + manifest_name);
   auto const manifest = parse_manifest(text, where);
@@ -65,16 +63,14 @@ std::string read_manifest(S& storage, std::string const& entry) {
   for (auto const& file : manifest.files) {
     auto const size = open_patiently(storage, entry + "/" + file.name, {}).size();
     if (size != file.size)
-      throw CorruptInput(storage.where(entry + "/" + file.name) + ": has " +
-                         std::to_string(size) + " bytes, its manifest says " +
-                         std::to_string(file.size));
+      throw CorruptInput(storage.where(entry + "/" + file.name) + ": has " + std::to_string(size) +
+                         " bytes, its manifest says " + std::to_string(file.size));
   }
   return text;
 }
 
 /// A file of which each byte is checked before it is used; one chunk of it is in memory.
-template <Storage S>
-class CheckedFile {
+template <Storage S> class CheckedFile {
  public:
   CheckedFile(S& storage, std::string const& entry, FileRecord const& record, Patience patience)
       : path_(storage.where(entry + "/" + record.name)),
@@ -86,8 +82,7 @@ class CheckedFile {
   }
 
   /// Calls `use(bytes)` for the bytes [offset, offset + count), part by part.
-  template <class Use>
-  void visit(std::int64_t offset, std::int64_t count, Use&& use) {
+  template <class Use> void visit(std::int64_t offset, std::int64_t count, Use&& use) {
     while (count > 0) {
       show(offset / crc_chunk_bytes);
       auto const from = offset % crc_chunk_bytes;
@@ -106,8 +101,7 @@ class CheckedFile {
     if (index == shown_) return;
     shown_ = -1;
     auto const begin = index * crc_chunk_bytes;
-    chunk_.resize(
-        static_cast<std::size_t>(std::min(crc_chunk_bytes, record_->size - begin)));
+    chunk_.resize(static_cast<std::size_t>(std::min(crc_chunk_bytes, record_->size - begin)));
     file_.read(begin, chunk_);
     if (crc32c(chunk_) != record_->crcs[static_cast<std::size_t>(index)])
       throw CorruptInput(path_ + ": the bytes from " + std::to_string(begin) +
@@ -137,8 +131,7 @@ std::string read_checked_text(S& storage, std::string const& entry, FileRecord c
 inline constexpr char const* run_name = "RUN.json";
 
 /// The run that a directory belongs to; nothing if none has saved there.
-template <Storage S>
-std::optional<std::string> read_run_id(S& storage) {
+template <Storage S> std::optional<std::string> read_run_id(S& storage) {
   std::string text;
   try {
     text = read_text(storage, run_name, 1 << 20);
@@ -155,8 +148,7 @@ std::optional<std::string> read_run_id(S& storage) {
 }  // namespace detail
 
 /// The entries of a directory that may be resumed from, newest (by generation) first.
-template <Storage S>
-std::vector<std::string> entries(S& storage) {
+template <Storage S> std::vector<std::string> entries(S& storage) {
   std::vector<std::pair<std::int64_t, std::string>> found;
   for (auto const& entry : storage.list(""))
     if (auto const name = entry_from(entry.name); name && entry.is_directory)

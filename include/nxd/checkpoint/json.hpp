@@ -4,13 +4,12 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <nxd/core/error.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
-
-#include <nxd/core/error.hpp>
 
 namespace nxd {
 
@@ -22,14 +21,15 @@ struct Json {
   std::variant<std::nullptr_t, bool, std::int64_t, double, std::string, Array, Object> value;
 
   Json() : value(nullptr) {}
-  Json(bool b) : value(b) {}                                      // NOLINT(*-explicit-*)
-  Json(std::int64_t i) : value(i) {}                              // NOLINT(*-explicit-*)
-  Json(double d) : value(d) {}                                    // NOLINT(*-explicit-*)
-  Json(std::string s) : value(std::move(s)) {}                    // NOLINT(*-explicit-*)
-  Json(char const* s) : value(std::string(s)) {}                  // NOLINT(*-explicit-*)
-  Json(Array a) : value(std::move(a)) {}                          // NOLINT(*-explicit-*)
-  Json(Object o) : value(std::move(o)) {}                         // NOLINT(*-explicit-*)
-  explicit Json(std::vector<std::int64_t> const& numbers) : value(Array(numbers.begin(), numbers.end())) {}
+  Json(bool b) : value(b) {}                      // NOLINT(*-explicit-*)
+  Json(std::int64_t i) : value(i) {}              // NOLINT(*-explicit-*)
+  Json(double d) : value(d) {}                    // NOLINT(*-explicit-*)
+  Json(std::string s) : value(std::move(s)) {}    // NOLINT(*-explicit-*)
+  Json(char const* s) : value(std::string(s)) {}  // NOLINT(*-explicit-*)
+  Json(Array a) : value(std::move(a)) {}          // NOLINT(*-explicit-*)
+  Json(Object o) : value(std::move(o)) {}         // NOLINT(*-explicit-*)
+  explicit Json(std::vector<std::int64_t> const& numbers)
+      : value(Array(numbers.begin(), numbers.end())) {}
 };
 
 /// How much a JSON text may ask for.
@@ -40,7 +40,8 @@ struct JsonLimits {
 
 namespace detail {
 
-/// Builds a `Json` from the events of the parser, and stops it at the first thing that is not allowed.
+/// Builds a `Json` from the events of the parser, and stops it at the first thing that is not
+/// allowed.
 class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit JsonBuilder(std::size_t depth) : depth_(depth) {}
@@ -110,10 +111,12 @@ inline void add_quoted(std::string& out, std::string_view s) {
   out += '"';
   for (char const c : s) {
     auto const code = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') (out += '\\') += c;
+    if (c == '"' || c == '\\')
+      (out += '\\') += c;
     else if (code < 0x20)
       (((out += "\\u00") += "0123456789abcdef"[code >> 4]) += "0123456789abcdef"[code & 15]);
-    else out += c;
+    else
+      out += c;
   }
   out += '"';
 }
@@ -148,8 +151,8 @@ struct JsonPrinter {
 
 }  // namespace detail
 
-/// The value that a JSON text stands for. @throws CorruptInput naming `file` if it is no JSON, is too
-/// long, too deep, has a key twice or a NUL.
+/// The value that a JSON text stands for. @throws CorruptInput naming `file` if it is no JSON, is
+/// too long, too deep, has a key twice or a NUL.
 inline Json parse_json(std::string_view text, std::string const& file, JsonLimits limits = {}) {
   if (text.size() > limits.bytes)
     throw CorruptInput(file + ": has " + std::to_string(text.size()) +
@@ -168,8 +171,8 @@ inline std::string to_text(Json const& json) {
   return out;
 }
 
-/// A value and where it stands, for messages. All getters are strict. @throws CorruptInput naming the
-/// place if a value is missing or of another type.
+/// A value and where it stands, for messages. All getters are strict. @throws CorruptInput naming
+/// the place if a value is missing or of another type.
 class JsonView {
  public:
   JsonView(Json const& json, std::string where) : json_(&json), where_(std::move(where)) {}
@@ -224,8 +227,7 @@ class JsonView {
   static bool is_number(std::string const& s) {
     return !s.empty() && s[0] != '0' && s.find_first_not_of("0123456789") == std::string::npos;
   }
-  template <class T>
-  T const& as(char const* what) const {
+  template <class T> T const& as(char const* what) const {
     if (auto const* found = std::get_if<T>(&json_->value)) return *found;
     refuse(what);
   }

@@ -4,13 +4,12 @@
 #include <compare>
 #include <cstdint>
 #include <map>
-#include <string>
-#include <vector>
-
 #include <nxd/checkpoint/box.hpp>
 #include <nxd/checkpoint/crc32c.hpp>
 #include <nxd/checkpoint/digest.hpp>
 #include <nxd/core/dtype.hpp>
+#include <string>
+#include <vector>
 
 namespace nxd {
 
@@ -53,7 +52,8 @@ struct TensorKey {
 
 /// How the run was when it saved.
 struct Health {
-  bool finite = true;  ///< weights and loss; what is not finite is kept apart and never resumed from
+  bool finite =
+      true;  ///< weights and loss; what is not finite is kept apart and never resumed from
   double grad_norm = 0;
   double loss = 0;
 };

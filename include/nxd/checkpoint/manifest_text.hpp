@@ -2,13 +2,12 @@
 #pragma once
 
 #include <charconv>
-#include <string>
-#include <system_error>
-
 #include <nxd/checkpoint/json.hpp>
 #include <nxd/checkpoint/manifest.hpp>
 #include <nxd/checkpoint/names.hpp>
 #include <nxd/checkpoint/safetensors.hpp>
+#include <string>
+#include <system_error>
 
 namespace nxd {
 
@@ -203,8 +202,12 @@ inline Manifest parse_manifest(std::string_view text, std::string const& where) 
   auto const parsed = parse_json(text.substr(0, line), where);
   JsonView const json(parsed, where);
   detail::require_readable(json);
-  Manifest m{json["run_id"].string(), json["save_id"].string(), json["generation"].count(),
-             json["step"].count(),    detail::info_from(json),  {},
+  Manifest m{json["run_id"].string(),
+             json["save_id"].string(),
+             json["generation"].count(),
+             json["step"].count(),
+             detail::info_from(json),
+             {},
              {}};
   detail::read_contents(json, m);
   std::map<std::string, std::int64_t> sizes;

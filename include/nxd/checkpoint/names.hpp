@@ -2,18 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <nxd/checkpoint/digest.hpp>
+#include <nxd/core/error.hpp>
 #include <optional>
 #include <random>
 #include <string>
 #include <string_view>
 
-#include <nxd/checkpoint/digest.hpp>
-#include <nxd/core/error.hpp>
-
 namespace nxd {
 
-/// A name of one file that may come from outside: letters, digits, '.', '_' and '-', at most 128, not
-/// beginning with '.', and without "..".
+/// A name of one file that may come from outside: letters, digits, '.', '_' and '-', at most 128,
+/// not beginning with '.', and without "..".
 constexpr bool is_safe_name(std::string_view name) {
   if (name.empty() || name.size() > 128 || name[0] == '.') return false;
   if (name.find("..") != std::string_view::npos) return false;

@@ -5,15 +5,14 @@
 #include <bit>
 #include <cstring>
 #include <map>
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
-
 #include <nxd/checkpoint/box.hpp>
 #include <nxd/checkpoint/json.hpp>
 #include <nxd/checkpoint/names.hpp>
 #include <nxd/core/dtype.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace nxd {
 
@@ -117,9 +116,8 @@ SafetensorsHeader read_safetensors_header(std::int64_t file_size, Read&& read,
     header.entries.push_back(
         detail::safetensors_entry(name, JsonView(value, where + ": tensor '" + name + "'")));
   }
-  std::ranges::stable_sort(header.entries, {}, [](SafetensorsEntry const& e) {
-    return std::pair(e.offset, e.bytes);
-  });
+  std::ranges::stable_sort(header.entries, {},
+                           [](SafetensorsEntry const& e) { return std::pair(e.offset, e.bytes); });
   detail::require_contiguous(header.entries, file_size - 8 - length, where);
   for (auto& entry : header.entries) entry.offset += 8 + length;
   return header;
@@ -127,15 +125,15 @@ SafetensorsHeader read_safetensors_header(std::int64_t file_size, Read&& read,
 
 /// The header of an open file of a `Storage`.
 template <class File>
-  requires requires(File& file, std::span<std::byte> to) { file.read(0, to); }
+requires requires(File& file, std::span<std::byte> to) { file.read(0, to); }
 SafetensorsHeader read_safetensors_header(File& file, std::string const& where) {
   return read_safetensors_header(
       file.size(), [&](std::int64_t offset, std::span<std::byte> to) { file.read(offset, to); },
       where);
 }
 
-/// The first bytes of a safetensors file that holds these tensors one after the other; sets where each
-/// of them lies. The data begin at a multiple of 8 bytes.
+/// The first bytes of a safetensors file that holds these tensors one after the other; sets where
+/// each of them lies. The data begin at a multiple of 8 bytes.
 inline std::string safetensors_header(std::vector<SafetensorsEntry>& entries,
                                       std::map<std::string, std::string> const& metadata = {}) {
   Json::Object object;
@@ -167,8 +165,8 @@ inline std::string safetensors_header(std::vector<SafetensorsEntry>& entries,
 /// The name of the file that says which shard holds which tensor.
 inline constexpr char const* safetensors_index_name = "model.safetensors.index.json";
 
-/// Which shard of a folder holds which tensor. @throws CorruptInput naming `where` if a shard is not a
-/// plain name of a file in the same folder.
+/// Which shard of a folder holds which tensor. @throws CorruptInput naming `where` if a shard is
+/// not a plain name of a file in the same folder.
 inline std::map<std::string, std::string> parse_safetensors_index(std::string_view text,
                                                                   std::string const& where) {
   auto const parsed = parse_json(text, where);

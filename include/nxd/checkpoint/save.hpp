@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include <nxd/checkpoint/agree.hpp>
 #include <nxd/checkpoint/entry.hpp>
 #include <nxd/checkpoint/verify.hpp>
+#include <set>
+#include <string>
+#include <vector>
 
 namespace nxd {
 
-/// What is to be saved by one rank. Each element of each tensor is in the pieces of exactly one rank.
+/// What is to be saved by one rank. Each element of each tensor is in the pieces of exactly one
+/// rank.
 struct SaveRequest {
   std::int64_t step = 0;
   std::vector<Piece> pieces;
-  std::string state;  ///< JSON: schedule, data position, random key, configuration; the first rank's counts
+  std::string
+      state;  ///< JSON: schedule, data position, random key, configuration; the first rank's counts
   SaveInfo info;
 };
 
@@ -31,8 +33,9 @@ struct SaveOptions {
 
 /// What was saved.
 struct SaveResult {
-  std::string entry;  ///< the name in the directory; begins with ".diag-" if the state was not healthy
-  std::string path;   ///< of the entry
+  std::string
+      entry;  ///< the name in the directory; begins with ".diag-" if the state was not healthy
+  std::string path;  ///< of the entry
   std::string save_id;
   std::int64_t generation = 0;
   std::int64_t bytes = 0;  ///< of all ranks
@@ -86,22 +89,22 @@ struct Place {
   std::string folder;  ///< ".tmp-<save_id>"
 };
 
-template <Storage S>
-std::string own_run_id(S& storage, std::string const& fresh) {
+template <Storage S> std::string own_run_id(S& storage, std::string const& fresh) {
   if (auto const id = read_run_id(storage)) return *id;
+  auto const text =
+      to_text(Json(Json::Object{{"format", Json(manifest_major)}, {"run_id", Json(fresh)}})) + "\n";
   auto const draft = ".tmp-run-" + fresh;
-  auto file = storage.create(draft);
-  auto const text = to_text(Json(Json::Object{{"format", Json(manifest_major)},
-                                              {"run_id", Json(fresh)}})) + "\n";
-  file.write(std::as_bytes(std::span(text)));
-  file.sync();
-  file.close();
-  storage.rename(draft, run_name);
+  or_remove(storage, draft, [&] {
+    auto file = storage.create(draft);
+    file.write(std::as_bytes(std::span(text)));
+    file.sync();
+    file.close();
+    storage.rename(draft, run_name);
+  });
   return fresh;
 }
 
-template <Storage S>
-std::int64_t next_generation(S& storage) {
+template <Storage S> std::int64_t next_generation(S& storage) {
   std::int64_t newest = 0;
   for (auto const& entry : storage.list("")) {
     auto const at = entry.name.find("step-");
@@ -113,9 +116,15 @@ std::int64_t next_generation(S& storage) {
   return newest + 1;
 }
 
+/// The folders that an entry has.
+inline std::set<std::string> kinds(Manifest const& manifest) {
+  std::set<std::string> all;
+  for (auto const& [key, tensor] : manifest.tensors) all.insert(key.kind);
+  return all;
+}
+
 /// Makes the folder that all ranks write to, on the first rank. Returns the agreed names, as text.
-template <Storage S>
-std::string prepare(S& storage, Manifest const& planned, std::int64_t bytes) {
+template <Storage S> std::string prepare(S& storage, Manifest const& planned, std::int64_t bytes) {
   storage.make_root();
   auto const needed = bytes + bytes / 10;
   if (auto const left = storage.free_bytes(); left < needed)
@@ -126,11 +135,11 @@ std::string prepare(S& storage, Manifest const& planned, std::int64_t bytes) {
   auto const run_id = own_run_id(storage, unique_id());
   auto const generation = next_generation(storage);
   auto const folder = ".tmp-" + save_id;
-  storage.make_directory(folder);
-  std::string last;
-  for (auto const& [key, tensor] : planned.tensors)
-    if (key.kind != last) storage.make_directory(folder + "/" + (last = key.kind));
-  storage.sync_directory("");
+  or_remove(storage, folder, [&] {
+    storage.make_directory(folder);
+    for (auto const& kind : kinds(planned)) storage.make_directory(folder + "/" + kind);
+    storage.sync_directory("");
+  });
   return run_id + " " + save_id + " " + std::to_string(generation);
 }
 
@@ -140,9 +149,7 @@ void commit(S& storage, Manifest const& manifest, std::string const& folder,
             std::string const& entry, ReadBack read_back) {
   auto const text = manifest_text(manifest);
   write_file(storage, folder, manifest_name, text);
-  std::string last;
-  for (auto const& [key, tensor] : manifest.tensors)
-    if (key.kind != last) storage.sync_directory(folder + "/" + (last = key.kind));
+  for (auto const& kind : kinds(manifest)) storage.sync_directory(folder + "/" + kind);
   storage.sync_directory(folder);
   if (read_manifest(storage, folder) != text)
     throw IoError(storage.where(folder) + ": the manifest is not what was written");
@@ -152,8 +159,7 @@ void commit(S& storage, Manifest const& manifest, std::string const& folder,
 }
 
 /// Tells people and scripts which entry is the newest; loading does not look at it.
-template <Storage S>
-void hint(S& storage, std::string const& entry) {
+template <Storage S> void hint(S& storage, std::string const& entry) {
   static_cast<void>(failure_of([&] { storage.remove("LATEST"); }));
   static_cast<void>(failure_of([&] {
     auto file = storage.create("LATEST");
@@ -171,7 +177,7 @@ inline Place place_from(std::string const& text) {
 
 /// Writes this rank's files. Returns what it says of them.
 template <Storage S>
-std::string write_part(S& storage, std::string const& folder, std::vector<Shard>& shards,
+std::string write_part(S& storage, std::string const& folder, std::vector<ShardFile>& shards,
                        SaveRequest const& request, bool first) {
   Manifest part{{}, {}, 0, request.step, request.info, {}, {}};
   for (auto& shard : shards) {
@@ -185,11 +191,10 @@ std::string write_part(S& storage, std::string const& folder, std::vector<Shard>
 /// Steps 2 to 6 of a save: from the folder to the commit.
 template <Communicator C, Storage S>
 SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place const& place,
-                     std::vector<Shard>& shards, SaveOptions const& options) {
+                     std::vector<ShardFile>& shards, SaveOptions const& options) {
   std::string mine;
-  together(comm, [&] {
-    mine = write_part(storage, place.folder, shards, request, comm.rank() == 0);
-  });
+  together(comm,
+           [&] { mine = write_part(storage, place.folder, shards, request, comm.rank() == 0); });
   auto const parts = gather_texts(comm, mine);
   auto entry = text(EntryName{request.step, place.generation});
   if (!request.info.health.finite) entry = ".diag-" + entry;
@@ -213,13 +218,13 @@ SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place cons
 }  // namespace detail
 
 /// Saves a checkpoint: all of it or nothing becomes visible, in a new entry of the directory. All
-/// ranks call it and end alike; after an error what was there before is untouched, and the run may go
-/// on. A state that is not finite is kept apart, as ".diag-...". Cost: each rank writes its pieces
-/// once and reads them twice more in memory (CRC, digest).
+/// ranks call it and end alike; after an error what was there before is untouched, and the run may
+/// go on. A state that is not finite is kept apart, as ".diag-...". Cost: each rank writes its
+/// pieces once and reads them twice more in memory (CRC, digest).
 /// @throws IoError if storage refuses, Error if the ranks' pieces do not cover each tensor once.
 template <Communicator C, Storage S>
 SaveResult save(C& comm, S& storage, SaveRequest const& request, SaveOptions options = {}) {
-  std::vector<detail::Shard> shards;
+  std::vector<detail::ShardFile> shards;
   std::string mine;
   together(comm, [&] {
     shards = detail::plan_shards(request.pieces, comm.rank());
@@ -237,13 +242,15 @@ SaveResult save(C& comm, S& storage, SaveRequest const& request, SaveOptions opt
     return detail::prepare(storage, detail::merged(parts), total);
   });
   auto const place = detail::place_from(agreed);
-  try {
-    return detail::write_all(comm, storage, request, place, shards, options);
-  } catch (...) {
-    if (comm.rank() == 0)
-      static_cast<void>(detail::failure_of([&] { storage.remove(place.folder); }));
-    throw;
-  }
+  SaveResult result;
+  auto const write = [&] {
+    result = detail::write_all(comm, storage, request, place, shards, options);
+  };
+  if (comm.rank() == 0)
+    detail::or_remove(storage, place.folder, write);
+  else
+    write();
+  return result;
 }
 
 }  // namespace nxd

@@ -3,20 +3,19 @@
 
 #include <algorithm>
 #include <map>
-#include <string>
-#include <utility>
-#include <vector>
-
 #include <nxd/checkpoint/manifest.hpp>
 #include <nxd/checkpoint/names.hpp>
 #include <nxd/checkpoint/piece.hpp>
 #include <nxd/checkpoint/safetensors.hpp>
 #include <nxd/checkpoint/storage.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace nxd::detail {
 
 /// One file that a rank writes, planned: its header, and the pieces that follow it.
-struct Shard {
+struct ShardFile {
   std::string kind;
   std::string file;  ///< "model/00000.safetensors"
   std::string header;
@@ -43,7 +42,7 @@ inline std::string name_in_file(Piece const& piece) {
   return piece.box == whole(piece.shape) ? piece.name : piece.name + text(piece.box);
 }
 
-inline Shard plan_shard(std::string const& kind, std::int64_t rank,
+inline ShardFile plan_shard(std::string const& kind, std::int64_t rank,
                         std::vector<Piece const*> pieces) {
   std::ranges::stable_sort(pieces, std::ranges::greater{},
                            [](Piece const* p) { return size_of(p->dtype); });
@@ -55,7 +54,7 @@ inline Shard plan_shard(std::string const& kind, std::int64_t rank,
                   text(*p) + ": the part " + text(p->box) + " is given twice by one rank");
     entries.push_back({name_in_file(*p), p->dtype, p->box.extent});
   }
-  Shard shard{kind, kind + "/" + padded(rank, 5) + ".safetensors", {}, std::move(pieces), {}, 0};
+  ShardFile shard{kind, kind + "/" + padded(rank, 5) + ".safetensors", {}, std::move(pieces), {}, 0};
   shard.header = safetensors_header(entries, {{"format", "pt"}});
   shard.size = std::ssize(shard.header);
   for (auto const& entry : entries) {
@@ -66,17 +65,30 @@ inline Shard plan_shard(std::string const& kind, std::int64_t rank,
 }
 
 /// The files of a rank: one for each kind of which it has something.
-inline std::vector<Shard> plan_shards(std::vector<Piece> const& pieces, std::int64_t rank) {
+inline std::vector<ShardFile> plan_shards(std::vector<Piece> const& pieces, std::int64_t rank) {
   std::map<std::string, std::vector<Piece const*>> kinds;
   for (auto const& piece : pieces) {
     require_sound(piece);
     if (volume(piece.box) > 0 || volume(whole(piece.shape)) == 0)
       kinds[piece.kind].push_back(&piece);
   }
-  std::vector<Shard> shards;
-  for (auto& [kind, of_kind] : kinds)
-    shards.push_back(plan_shard(kind, rank, std::move(of_kind)));
+  std::vector<ShardFile> shards;
+  for (auto& [kind, of_kind] : kinds) shards.push_back(plan_shard(kind, rank, std::move(of_kind)));
   return shards;
+}
+
+/// Runs `work()`; if it throws, what it has left at `path` is removed.
+template <Storage S, class Work>
+void or_remove(S& storage, std::string const& path, Work&& work) {
+  try {
+    work();
+  } catch (...) {
+    try {
+      storage.remove(path);
+    } catch (Error const&) {  // it was not made, or stays: the first reason is the one to tell
+    }
+    throw;
+  }
 }
 
 /// A new file with what `write(sink)` gives to `sink(bytes)`; on the disk when this returns.
@@ -106,10 +118,9 @@ FileRecord write_file(S& storage, std::string const& folder, std::string const& 
                     [&](auto sink) { sink(std::as_bytes(std::span(text))); });
 }
 
-/// Writes a shard. If the disk does not confirm it, the file is given up and written anew, once, under
-/// another name, which the shard then has.
-template <Storage S>
-FileRecord write_shard(S& storage, std::string const& folder, Shard& shard) {
+/// Writes a shard. If the disk does not confirm it, the file is given up and written anew, once,
+/// under another name, which the shard then has.
+template <Storage S> FileRecord write_shard(S& storage, std::string const& folder, ShardFile& shard) {
   auto const write = [&](auto sink) {
     sink(std::as_bytes(std::span(shard.header)));
     for (auto const* piece : shard.pieces) sink(std::span<std::byte const>(piece->bytes));
@@ -125,12 +136,11 @@ FileRecord write_shard(S& storage, std::string const& folder, Shard& shard) {
 
 /// Adds what a shard holds to a manifest; with digests when the elements are to be looked at.
 enum class Digests : std::uint8_t { none, taken };
-inline void describe(Shard const& shard, Digests digests, Manifest& manifest) {
+inline void describe(ShardFile const& shard, Digests digests, Manifest& manifest) {
   for (std::size_t i = 0; i < shard.pieces.size(); ++i) {
     auto const& piece = *shard.pieces[i];
     auto& record = manifest.tensors[{piece.kind, piece.name}];
-    if (!record.chunks.empty() &&
-        (record.shape != piece.shape || record.dtype != piece.dtype))
+    if (!record.chunks.empty() && (record.shape != piece.shape || record.dtype != piece.dtype))
       throw Error(ExitCode::internal, text(piece) + ": has two shapes or types");
     record.shape = piece.shape;
     record.dtype = piece.dtype;
@@ -148,10 +158,9 @@ inline void merge(Manifest const& part, Manifest& manifest) {
     if (is_new) continue;
     auto& ours = at->second;
     if (ours.shape != theirs.shape || ours.dtype != theirs.dtype)
-      throw Error(ExitCode::desync, key.kind + " tensor '" + key.name +
-                                        "': has the shape " + text(ours.shape) + " in " +
-                                        std::string(name(ours.dtype)) + " on one rank and " +
-                                        text(theirs.shape) + " in " +
+      throw Error(ExitCode::desync, key.kind + " tensor '" + key.name + "': has the shape " +
+                                        text(ours.shape) + " in " + std::string(name(ours.dtype)) +
+                                        " on one rank and " + text(theirs.shape) + " in " +
                                         std::string(name(theirs.dtype)) + " on another");
     ours.digest += theirs.digest;
     ours.chunks.insert(ours.chunks.end(), theirs.chunks.begin(), theirs.chunks.end());

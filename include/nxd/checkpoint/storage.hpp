@@ -14,12 +14,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <nxd/core/error.hpp>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <nxd/core/error.hpp>
 
 namespace nxd {
 
@@ -125,7 +124,8 @@ class PosixFile {
   /// Appends.
   void write(std::span<std::byte const> bytes) {
     while (!bytes.empty()) {
-      auto const done = ::write(fd_.get(), bytes.data(), std::min<std::size_t>(bytes.size(), 1 << 30));
+      auto const done =
+          ::write(fd_.get(), bytes.data(), std::min<std::size_t>(bytes.size(), 1 << 30));
       if (done < 0 && errno == EINTR) continue;
       if (done < 0) detail::fail(path_, "write", errno, static_cast<std::int64_t>(bytes.size()));
       if (done == 0) detail::fail(path_, "write", EIO);
@@ -171,8 +171,8 @@ class PosixFile {
   std::string path_;
 };
 
-/// A directory of a POSIX file system. Every path is walked from its root, name by name, and no link
-/// is followed on the way.
+/// A directory of a POSIX file system. Every path is walked from its root, name by name, and no
+/// link is followed on the way.
 class PosixStorage {
  public:
   using File = PosixFile;
@@ -257,7 +257,8 @@ class PosixStorage {
       return;
     if (errno == EINVAL || errno == ENOSYS) {  // a file system without the flag
       struct ::stat s;
-      if (::fstatat(to_fd.get(), to_name.c_str(), &s, AT_SYMLINK_NOFOLLOW) == 0) errno = EEXIST;
+      if (::fstatat(to_fd.get(), to_name.c_str(), &s, AT_SYMLINK_NOFOLLOW) == 0)
+        errno = EEXIST;
       else if (::renameat(from_fd.get(), from_name.c_str(), to_fd.get(), to_name.c_str()) == 0)
         return;
     }

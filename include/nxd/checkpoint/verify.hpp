@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <nxd/checkpoint/entry.hpp>
 #include <string>
 #include <vector>
-
-#include <nxd/checkpoint/entry.hpp>
 
 namespace nxd {
 
@@ -23,8 +22,10 @@ void find_unlisted(S& storage, std::string const& entry, std::string const& fold
                    VerifyReport& report) {
   for (auto const& found : storage.list(folder.empty() ? entry : entry + "/" + folder)) {
     auto const name = folder.empty() ? found.name : folder + "/" + found.name;
-    if (found.is_directory && folder.empty()) find_unlisted(storage, entry, name, report);
-    else if (name != manifest_name && !report.manifest.file(name)) report.unlisted.push_back(name);
+    if (found.is_directory && folder.empty())
+      find_unlisted(storage, entry, name, report);
+    else if (name != manifest_name && !report.manifest.file(name))
+      report.unlisted.push_back(name);
   }
 }
 
@@ -51,11 +52,10 @@ void verify_shard(S& storage, std::string const& entry, FileRecord const& file,
 
 }  // namespace detail
 
-/// Reads all of an entry: its manifest, every byte of every file against its CRC, and the headers of
-/// its shards against the manifest. Cost: one pass over the files, 4 MiB of memory.
+/// Reads all of an entry: its manifest, every byte of every file against its CRC, and the headers
+/// of its shards against the manifest. Cost: one pass over the files, 4 MiB of memory.
 /// @throws CorruptInput naming the first file that is not what was written.
-template <Storage S>
-VerifyReport verify(S& storage, std::string const& entry) {
+template <Storage S> VerifyReport verify(S& storage, std::string const& entry) {
   VerifyReport report;
   report.manifest = parse_manifest(detail::read_manifest(storage, entry),
                                    storage.where(entry + "/" + manifest_name));

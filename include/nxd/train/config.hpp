@@ -29,9 +29,9 @@ constexpr auto names_of(OptimizerName) {
 }
 
 /// What is computed again in the backward pass.
-enum class Recompute : std::uint8_t { selective, full };
+enum class Granularity : std::uint8_t { selective, full };
 /// Spellings.
-constexpr auto names_of(Recompute) {
+constexpr auto names_of(Granularity) {
   return std::to_array<std::string_view>({"selective", "full"});
 }
 
@@ -190,7 +190,7 @@ struct ModelConfig {
   bool qkv_linear = false;
   bool fuse_qkv = false;
   bool do_layer_norm_weight_decay = false;
-  std::optional<Recompute> activations_checkpoint_granularity;
+  std::optional<Granularity> activations_checkpoint_granularity;
   OptimConfig optim;
 
   bool operator==(ModelConfig const&) const = default;

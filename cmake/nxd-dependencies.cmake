@@ -1,0 +1,83 @@
+# What each component needs: read by the build here and by find_package(nxd) elsewhere.
+#
+#   nxd_components              in an order where a component comes after those it builds on
+#   nxd_<component>_needs       components it cannot do without
+#   nxd_<component>_wants       components it uses where they are enabled
+#   nxd_<component>_links       targets of other packages
+#   nxd_find(COMPONENT MISSING) looks for these targets; sets MISSING to what is missing, or to ""
+
+set(nxd_components mpi openmp blas xtensor yaml json)
+
+set(nxd_mpi_purpose "Ranks over MPI")
+set(nxd_mpi_links Boost::mpi Boost::serialization MPI::MPI_CXX)
+set(nxd_mpi_packages libboost-mpi-dev libboost-serialization-dev libopenmpi-dev)
+
+set(nxd_openmp_purpose "Threads inside a rank")
+set(nxd_openmp_links OpenMP::OpenMP_CXX)
+set(nxd_openmp_packages libgomp1)
+
+set(nxd_blas_purpose "Matrix products by OpenBLAS")
+set(nxd_blas_links nxd::openblas)
+set(nxd_blas_packages libopenblas-openmp-dev)
+
+set(nxd_xtensor_purpose "Tensors of xtensor, kernels of xsimd")
+set(nxd_xtensor_needs blas)
+set(nxd_xtensor_wants openmp)
+set(nxd_xtensor_links xtensor xsimd)
+set(nxd_xtensor_definitions XTENSOR_USE_XSIMD)
+set(nxd_xtensor_packages libxtensor-dev libxsimd-dev)
+
+set(nxd_yaml_purpose "Configuration files in YAML")
+set(nxd_yaml_links yaml-cpp)
+set(nxd_yaml_packages libyaml-cpp-dev)
+
+set(nxd_json_purpose "Checkpoints: safetensors, manifests, Hugging Face configuration")
+set(nxd_json_links nlohmann_json::nlohmann_json)
+set(nxd_json_packages nlohmann-json3-dev)
+
+# OpenBLAS that shares its threads with OpenMP comes first: the distribution's default may be the
+# build with threads of its own. It is linked by its full path, so that CMake writes its folder
+# into the program's rpath and no other alternative is loaded in its place.
+function(nxd_find_openblas)
+  find_library(NXD_OPENBLAS_LIBRARY openblas PATH_SUFFIXES openblas-openmp)
+  find_path(NXD_OPENBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas-openmp openblas
+            PATHS /usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
+  mark_as_advanced(NXD_OPENBLAS_LIBRARY NXD_OPENBLAS_INCLUDE)
+  if(NXD_OPENBLAS_LIBRARY AND NXD_OPENBLAS_INCLUDE)
+    add_library(nxd::openblas UNKNOWN IMPORTED)
+    set_target_properties(nxd::openblas PROPERTIES
+      IMPORTED_LOCATION "${NXD_OPENBLAS_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${NXD_OPENBLAS_INCLUDE}")
+  endif()
+endfunction()
+
+function(nxd_find component missing)
+  if(component STREQUAL mpi)
+    find_package(MPI QUIET COMPONENTS CXX)
+    find_package(Boost 1.74 QUIET COMPONENTS mpi serialization)
+  elseif(component STREQUAL openmp)
+    find_package(OpenMP QUIET COMPONENTS CXX)
+  elseif(component STREQUAL blas AND NOT TARGET nxd::openblas)
+    nxd_find_openblas()
+  elseif(component STREQUAL xtensor)
+    find_package(xtensor 0.24 QUIET)
+    find_package(xsimd 8.1 QUIET)
+  elseif(component STREQUAL yaml)
+    find_package(yaml-cpp 0.7 QUIET)
+  elseif(component STREQUAL json)
+    find_package(nlohmann_json 3.11 QUIET)
+  endif()
+
+  set(absent "")
+  foreach(target IN LISTS nxd_${component}_links)
+    if(NOT TARGET ${target})
+      list(APPEND absent ${target})
+    endif()
+  endforeach()
+  if(absent)
+    list(JOIN absent " and " absent)
+    list(JOIN nxd_${component}_packages " " packages)
+    set(absent "${absent} not found (on Debian: apt install ${packages})")
+  endif()
+  set(${missing} "${absent}" PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,64 @@
+# The project's own programs: the training program, examples, benchmarks, tests.
+
+# The instruction set of these programs; the library's targets leave it to their user. `native`
+# is not recommended: such a program may die on another machine of the same job.
+set(nxd_default_arch baseline)
+if(EXISTS /proc/cpuinfo)
+  file(READ /proc/cpuinfo cpu LIMIT 16384)
+  if(cpu MATCHES " fma " AND cpu MATCHES " avx2 " AND cpu MATCHES " bmi2 ")
+    set(nxd_default_arch x86-64-v3)
+  endif()
+endif()
+set(NXD_ARCH ${nxd_default_arch} CACHE STRING
+    "Instruction set of the programs: baseline, x86-64-v3, x86-64-v4, or another value of -march")
+if(NOT NXD_ARCH STREQUAL baseline)
+  add_compile_options(-march=${NXD_ARCH})
+  if(NXD_ARCH MATCHES "native|v4" AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    add_compile_options(-Wno-maybe-uninitialized)  # g++ 12 warns inside its own AVX-512 headers
+  endif()
+endif()
+
+set(nxd_warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+if(NOT openmp IN_LIST nxd_enabled)
+  list(APPEND nxd_warnings -Wno-unknown-pragmas)
+endif()
+add_compile_options(${nxd_warnings})
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+# A file of examples/ or benchmarks/ is a program of the same name in bin/.
+function(nxd_add_program file)
+  cmake_path(GET file STEM name)
+  add_executable(${name} ${file})
+  target_link_libraries(${name} PRIVATE nxd::nxd)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+endfunction()
+
+# The training program takes every component; without one of them it is left out.
+file(GLOB examples CONFIGURE_DEPENDS examples/*.cpp)
+foreach(file IN LISTS examples)
+  cmake_path(GET file STEM name)
+  if(name STREQUAL nxd AND nxd_switched_off)
+    message(STATUS "The program nxd is not built: it needs ${nxd_switched_off}")
+  else()
+    nxd_add_program(${file})
+  endif()
+endforeach()
+if(TARGET nxd)
+  list(JOIN nxd_enabled " " features)
+  target_compile_definitions(nxd PRIVATE NXD_VERSION="${PROJECT_VERSION}" NXD_FEATURES="${features}")
+endif()
+
+if(NXD_BUILD_BENCHMARKS)
+  file(GLOB benchmarks CONFIGURE_DEPENDS benchmarks/*.cpp)
+  foreach(file IN LISTS benchmarks)
+    nxd_add_program(${file})
+  endforeach()
+endif()
+
+if(NXD_BUILD_TESTS)
+  enable_testing()
+  add_subdirectory(tests)
+endif()

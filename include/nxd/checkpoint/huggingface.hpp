@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <nxd/checkpoint/agree.hpp>
+#include <nxd/checkpoint/fill.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace nxd {
+
+/// How to write a Hugging Face folder.
+struct ExportOptions {
+  std::optional<DType> dtype;                              ///< of all tensors; none: as stored
+  std::int64_t shard_bytes = std::int64_t{5'000'000'000};  ///< a larger model is cut into shards
+  std::map<std::string, std::string> other_files;          ///< name to text: "config.json", ...
+  std::string kind = "model";                              ///< the tensors to write
+};
+
+namespace detail {
+
+/// A file of an export: what it holds, and its name.
+struct ExportShard {
+  std::vector<SafetensorsEntry> entries;
+  std::int64_t bytes = 0;
+  std::string file;
+};
+
+inline std::vector<ExportShard> plan_export(Manifest const& manifest,
+                                            ExportOptions const& options) {
+  std::vector<ExportShard> shards(1);
+  for (auto const& [key, tensor] : manifest.tensors) {
+    if (key.kind != options.kind) continue;
+    auto const float_to = options.dtype.value_or(tensor.dtype);
+    auto const type = convertible(tensor.dtype, float_to) ? float_to : tensor.dtype;
+    auto const bytes = volume(whole(tensor.shape)) * size_of(type);
+    if (!shards.back().entries.empty() && shards.back().bytes + bytes > options.shard_bytes)
+      shards.emplace_back();
+    shards.back().entries.push_back({key.name, type, tensor.shape});
+    shards.back().bytes += bytes;
+  }
+  auto const count = std::ssize(shards);
+  for (std::int64_t i = 0; i < count; ++i)
+    shards[static_cast<std::size_t>(i)].file =
+        count == 1 ? "model.safetensors"
+                   : "model-" + padded(i + 1, 5) + "-of-" + padded(count, 5) + ".safetensors";
+  return shards;
+}
+
+/// The boxes of a tensor, in the order of its elements, that `limit` elements have room for: some
+/// of the first dimension that has more than one index, whole rows of the others.
+template <class Use>
+void for_each_block(std::vector<std::int64_t> const& shape, std::int64_t limit, Use&& use) {
+  Box block = whole(shape);
+  if (volume(block) == 0) return;
+  std::size_t cut = 0;
+  auto inner = volume(block);
+  while (cut < shape.size() && inner / shape[cut] >= limit) inner /= shape[cut++];
+  for (std::size_t d = 0; d < cut; ++d) block.extent[d] = 1;
+  auto const step =
+      cut < shape.size() ? std::max<std::int64_t>(1, limit / (inner / shape[cut])) : 1;
+  for (;;) {
+    if (cut < shape.size())
+      for (block.start[cut] = 0; block.start[cut] < shape[cut]; block.start[cut] += step) {
+        block.extent[cut] = std::min(step, shape[cut] - block.start[cut]);
+        use(block);
+      }
+    else
+      use(block);
+    auto d = std::min(cut, shape.size());
+    while (d > 0 && ++block.start[d - 1] == shape[d - 1]) block.start[--d] = 0;
+    if (d == 0) return;
+  }
+}
+
+/// Elements in memory at a time.
+inline constexpr std::int64_t export_block = std::int64_t{1} << 20;
+
+template <Storage From, Storage To>
+void write_export_shard(From& from, std::string const& entry, Manifest const& manifest,
+                        std::string const& kind, To& to, std::string const& folder,
+                        ExportShard shard) {
+  auto const header = safetensors_header(shard.entries, {{"format", "pt"}});
+  write_file(to, folder, shard.file, std::ssize(header) + shard.bytes, [&](auto sink) {
+    sink(std::as_bytes(std::span(header)));
+    std::vector<std::byte> memory;
+    for (auto const& tensor : shard.entries)
+      for_each_block(tensor.shape, export_block, [&](Box const& box) {
+        memory.resize(static_cast<std::size_t>(volume(box) * size_of(tensor.dtype)));
+        fill(from, entry, manifest, {{tensor.name, tensor.shape, box, tensor.dtype, memory, kind}},
+             {});
+        sink(std::span<std::byte const>(memory));
+      });
+  });
+}
+
+template <Storage S>
+void write_index(S& to, std::string const& folder, std::vector<ExportShard> const& shards) {
+  std::map<std::string, std::string> where;
+  std::int64_t bytes = 0;
+  for (auto const& shard : shards) {
+    bytes += shard.bytes;
+    for (auto const& tensor : shard.entries) where[tensor.name] = shard.file;
+  }
+  write_file(to, folder, safetensors_index_name, safetensors_index_text(where, bytes));
+}
+
+}  // namespace detail
+
+/// Writes the tensors of an entry of `from` as a Hugging Face folder `name` in `to`: one
+/// `model.safetensors`, or shards and an index. One process does it; others see nothing of the
+/// folder before it is complete. Cost: one pass over the entry, about 12 MiB of memory.
+/// @throws IoError if the folder exists, CorruptInput if the entry is not what was written.
+template <Storage From, Storage To>
+void export_huggingface(From& from, std::string const& entry, To& to, std::string const& name,
+                        ExportOptions const& options) {
+  auto const manifest =
+      parse_manifest(detail::read_manifest(from, entry), from.where(entry + "/" + manifest_name));
+  auto const shards = detail::plan_export(manifest, options);
+  to.make_root();
+  auto const folder = ".tmp-" + unique_id();
+  detail::or_remove(to, folder, [&] {
+    to.make_directory(folder);
+    for (auto const& shard : shards)
+      detail::write_export_shard(from, entry, manifest, options.kind, to, folder, shard);
+    if (shards.size() > 1) detail::write_index(to, folder, shards);
+    for (auto const& [file, text] : options.other_files) detail::write_file(to, folder, file, text);
+    to.sync_directory(folder);
+    to.rename(folder, name);
+    to.sync_directory("");
+  });
+}
+
+/// A Hugging Face folder, opened: where each of its tensors lies. Names and shapes are as in its
+/// files.
+template <Storage S> class HuggingFaceFolder {
+ public:
+  /// Reads the index and all headers. @throws CorruptInput naming the file and tensor that is
+  /// wrong, IoError if there is no model in the folder.
+  explicit HuggingFaceFolder(S& storage) : storage_(&storage) {
+    bool indexed = false, single = false;
+    for (auto const& found : storage.list("")) {
+      indexed = indexed || found.name == safetensors_index_name;
+      single = single || found.name == "model.safetensors";
+    }
+    if (!indexed && !single)
+      throw IoError(storage.where("") + ": has neither model.safetensors nor " +
+                    safetensors_index_name);
+    if (!indexed) {
+      add_file("model.safetensors");
+      return;
+    }
+    auto const where = storage.where(safetensors_index_name);
+    auto const index = parse_safetensors_index(
+        detail::read_text(storage, safetensors_index_name, detail::manifest_cap), where);
+    std::set<std::string> files;
+    for (auto const& [tensor, file] : index) files.insert(file);
+    for (auto const& file : files) add_file(file);
+    for (auto const& [tensor, file] : index)
+      if (auto const at = tensors_.find(tensor); at == tensors_.end() || at->second.file != file)
+        throw CorruptInput(where + ": says that '" + file + "' holds '" + tensor +
+                           "', which it does not");
+  }
+
+  /// Where a tensor lies.
+  struct Place {
+    std::string file;
+    SafetensorsEntry entry;
+  };
+
+  /// All tensors, by name.
+  std::map<std::string, Place> const& tensors() const { return tensors_; }
+
+  /// Fills a piece. Reads only what it needs of the file, at most 4 MiB at a time.
+  /// @throws ConfigError if the folder has no such tensor, or in another shape.
+  void fill(Piece const& piece) {
+    auto const where = storage_->where("");
+    auto const found = tensors_.find(piece.name);
+    if (found == tensors_.end())
+      throw ConfigError(where + ": has no tensor '" + piece.name + "', which the model needs");
+    auto const& [file_name, tensor] = found->second;
+    if (tensor.shape != piece.shape)
+      throw ConfigError(where + ": tensor '" + piece.name + "' has the shape " +
+                        text(tensor.shape) + ", the model needs " + text(piece.shape));
+    if (!convertible(tensor.dtype, piece.dtype))
+      throw ConfigError(where + ": tensor '" + piece.name + "' is stored as " +
+                        std::string(name(tensor.dtype)) + ", which cannot be read as " +
+                        std::string(name(piece.dtype)));
+    detail::require_sound(piece);
+    auto file = storage_->open(file_name);
+    read_box(file, tensor, piece);
+  }
+
+ private:
+  void add_file(std::string const& name) {
+    auto const where = storage_->where(name);
+    auto file = detail::open_patiently(*storage_, name, {});
+    for (auto& entry : read_safetensors_header(file, where).entries) {
+      auto const tensor = entry.name;
+      if (!tensors_.emplace(tensor, Place{name, std::move(entry)}).second)
+        throw CorruptInput(where + ": tensor '" + tensor + "' is in another file too");
+    }
+  }
+
+  static void read_box(typename S::File& file, SafetensorsEntry const& tensor, Piece const& piece) {
+    auto const from = size_of(tensor.dtype), to = size_of(piece.dtype);
+    std::vector<std::byte> memory;
+    for_each_run(piece.box, whole(tensor.shape), piece.box,
+                 [&](std::int64_t source, std::int64_t target, std::int64_t count) {
+                   for (std::int64_t done = 0; done < count;) {
+                     auto const n = std::min(count - done, detail::export_block);
+                     memory.resize(static_cast<std::size_t>(n * from));
+                     file.read(tensor.offset + (source + done) * from, memory);
+                     convert(memory.data(), tensor.dtype, piece.bytes.data() + (target + done) * to,
+                             piece.dtype, n);
+                     done += n;
+                   }
+                 });
+  }
+
+  S* storage_;
+  std::map<std::string, Place> tensors_;
+};
+
+/// Fills the pieces of all ranks from a Hugging Face folder, which is all of `storage`. All ranks
+/// call it and end alike. @throws CorruptInput, ConfigError or IoError as `HuggingFaceFolder` does.
+template <Communicator C, Storage S>
+void load_huggingface(C& comm, S& storage, std::vector<Piece> const& pieces) {
+  together(comm, [&] {
+    HuggingFaceFolder<S> folder(storage);
+    for (auto const& piece : pieces) folder.fill(piece);
+  });
+}
+
+}  // namespace nxd

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nxd/checkpoint/agree.hpp>
+#include <nxd/checkpoint/fill.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace nxd {
+
+/// What is compared after loading; the CRC of each byte read is compared always.
+enum class Verify : std::uint8_t {
+  crcs,
+  digests,  ///< also the elements that have arrived, with those that were saved
+};
+
+/// What to do with a directory in which runs have saved and nothing can be loaded.
+enum class FreshStart : std::uint8_t { refused, allowed };
+
+/// How to load.
+struct LoadOptions {
+  Verify verify = Verify::digests;
+  FreshStart fresh_start = FreshStart::refused;
+  Patience patience = std::chrono::seconds(60);  ///< with files that are not visible yet
+};
+
+/// What was loaded, besides the pieces.
+struct Loaded {
+  std::string entry;
+  Manifest manifest;
+  std::string state;                  ///< the JSON text that was saved
+  std::int64_t tensors_compared = 0;  ///< by digest
+  std::vector<std::string> skipped;   ///< newer entries that could not be loaded, and why
+};
+
+namespace detail {
+
+template <Communicator C, Storage S>
+Loaded load_entry(C& comm, S& storage, std::string const& entry, std::string const& manifest,
+                  std::vector<Piece> const& pieces, LoadOptions const& options) {
+  Loaded loaded{entry, {}, {}, 0, {}};
+  auto const where = storage.where(entry);
+  std::string mine;
+  together(comm, [&] {
+    loaded.manifest = parse_manifest(manifest, storage.where(entry + "/" + manifest_name));
+    fill(storage, entry, loaded.manifest, pieces, options.patience);
+    if (options.verify == Verify::digests) mine = digest_lines(pieces);
+  });
+  if (options.verify == Verify::digests) {
+    auto const all = gather_texts(comm, mine);
+    together(comm, [&] { loaded.tensors_compared = require_digests(all, loaded.manifest, where); });
+  }
+  loaded.state = from_first_rank(comm, [&] {
+    return read_checked_text(storage, entry, *loaded.manifest.file(state_name), options.patience);
+  });
+  return loaded;
+}
+
+/// Puts an entry that cannot be loaded aside, with the reason, and keeps it.
+template <Storage S>
+void put_aside(S& storage, std::string const& entry, std::string const& reason) {
+  auto const aside = ".bad-" + entry;
+  storage.rename(entry, aside);
+  auto file = storage.create(aside + "/REASON.txt");
+  auto const line = reason + "\n";
+  file.write(std::as_bytes(std::span(line)));
+  file.sync();
+  file.close();
+  storage.sync_directory("");
+}
+
+/// The entry is one of this directory's own run; an entry that was copied here is not resumed from.
+template <Storage S> bool is_own(S& storage, Manifest const& manifest) {
+  auto const run = read_run_id(storage);
+  return !run || *run == manifest.run_id;
+}
+
+/// The names of the entries to try, newest first, or nothing; and whether any save was ever
+/// committed.
+template <Storage S> std::string candidates(S& storage) {
+  std::string lines;
+  try {
+    for (auto const& name : entries(storage)) lines += name + "\n";
+    for (auto const& found : storage.list(""))
+      if (found.name.starts_with(".bad-step-")) return lines + "\n";
+  } catch (NotThere const&) {
+  }
+  return lines;
+}
+
+}  // namespace detail
+
+/// Loads one entry: fills the pieces, whatever the layout it was saved in, each element rounded
+/// once if the types differ. All ranks call it and end alike. Memory: 4 MiB, and the manifest.
+/// @throws CorruptInput if a file is not what was written; ConfigError if the checkpoint lacks a
+/// tensor, or has it in another shape.
+template <Communicator C, Storage S>
+Loaded load(C& comm, S& storage, std::string const& entry, std::vector<Piece> const& pieces,
+            LoadOptions options = {}) {
+  auto const manifest =
+      from_first_rank(comm, [&] { return detail::read_manifest(storage, entry); });
+  return detail::load_entry(comm, storage, entry, manifest, pieces, options);
+}
+
+/// The newest entry whose manifest is sound and whose files have their sizes; only the first rank
+/// looks. Nothing is renamed.
+template <Communicator C, Storage S> std::optional<std::string> find_newest(C& comm, S& storage) {
+  auto const found = from_first_rank(comm, [&]() -> std::string {
+    auto names = detail::candidates(storage);
+    for (std::size_t end; (end = names.find('\n')) != std::string::npos && end > 0;
+         names.erase(0, end + 1)) {
+      auto const entry = names.substr(0, end);
+      try {
+        auto const manifest = parse_manifest(detail::read_manifest(storage, entry), entry);
+        if (detail::is_own(storage, manifest)) return entry;
+      } catch (CorruptInput const&) {
+      }
+    }
+    return {};
+  });
+  if (found.empty()) return {};
+  return found;
+}
+
+/// Loads the newest entry that can be loaded. One that is corrupt is renamed to ".bad-..." with the
+/// reason beside it, and the next older one is tried; of another run's, none is. Nothing if no run
+/// has saved here yet.
+/// @throws CorruptInput if runs have saved here and nothing can be loaded, unless a fresh start is
+/// allowed; ConfigError as `load` does, without trying older entries.
+template <Communicator C, Storage S>
+std::optional<Loaded> resume(C& comm, S& storage, std::vector<Piece> const& pieces,
+                             LoadOptions options = {}) {
+  auto names = from_first_rank(comm, [&] { return detail::candidates(storage); });
+  if (names.empty()) return {};
+  std::vector<std::string> skipped;
+  for (std::size_t end; (end = names.find('\n')) != std::string::npos && end > 0;
+       names.erase(0, end + 1)) {
+    auto const entry = names.substr(0, end);
+    try {
+      auto const manifest = from_first_rank(comm, [&]() -> std::string {
+        auto text = detail::read_manifest(storage, entry);
+        return detail::is_own(storage, parse_manifest(text, entry)) ? text : "";
+      });
+      if (manifest.empty()) {
+        skipped.push_back(storage.where(entry) + ": is of another run");
+        continue;
+      }
+      auto loaded = detail::load_entry(comm, storage, entry, manifest, pieces, options);
+      loaded.skipped = std::move(skipped);
+      return loaded;
+    } catch (CorruptInput const& reason) {
+      skipped.push_back(reason.what());
+      if (comm.rank() == 0)
+        static_cast<void>(
+            detail::failure_of([&] { detail::put_aside(storage, entry, reason.what()); }));
+      comm.barrier();
+    }
+  }
+  if (options.fresh_start == FreshStart::allowed) return {};
+  std::string reasons;
+  for (auto const& reason : skipped) reasons += "; " + reason;
+  throw CorruptInput(storage.where("") +
+                     ": has checkpoints and none can be loaded; allow a fresh start to begin "
+                     "anew" +
+                     reasons);
+}
+
+}  // namespace nxd

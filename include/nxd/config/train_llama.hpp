@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <iostream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nxd/checkpoint/huggingface.hpp>
+#include <nxd/checkpoint/save.hpp>
+#include <nxd/config/llama_setup.hpp>
+#include <nxd/config/llama_state.hpp>
+#include <nxd/models/llama.hpp>
+#include <nxd/tensor/xtensor.hpp>
+#include <nxd/train/curve.hpp>
+#include <nxd/train/pieces.hpp>
+#include <nxd/train/progress.hpp>
+#include <nxd/train/trainer.hpp>
+
+namespace nxd {
+
+namespace detail {
+
+/// The update that a configuration describes.
+inline AdamW update_of(OptimConfig const& o, std::type_identity<AdamW>) {
+  AdamW update;
+  update.beta1 = o.betas[0];
+  update.beta2 = o.betas[1];
+  update.epsilon = o.eps;
+  update.weight_decay = o.weight_decay;
+  return update;
+}
+inline Sgd update_of(OptimConfig const& o, std::type_identity<Sgd>) {
+  Sgd update;
+  update.momentum = o.momentum;
+  update.weight_decay = o.weight_decay;
+  return update;
+}
+
+inline Clip clip_of(TrainingConfig const& config) {
+  Clip clip;
+  if (config.trainer.gradient_clip_val) clip.max = *config.trainer.gradient_clip_val;
+  return clip;
+}
+
+inline Recompute recompute_of(TrainingConfig const& config) {
+  return config.model.activations_checkpoint_granularity ? Recompute::full : Recompute::none;
+}
+
+inline std::string hex(std::uint64_t n) {
+  std::string text(16, '0');
+  for (auto at = text.rbegin(); n != 0; n >>= 4) *at++ = "0123456789abcdef"[n & 15];
+  return text;
+}
+
+/// Draws what `metrics.jsonl` holds.
+inline void draw_losses(std::ostream& out, std::string const& folder) {
+  std::vector<CurvePoint> points;
+  for (auto const& m : read_metrics(folder + "/metrics.jsonl"))
+    points.push_back({static_cast<double>(m.step), m.loss});
+  CurveStyle style;
+  style.charset = environment_charset();
+  if (points.size() > 1) out << draw_curve(points, style);
+}
+
+}  // namespace detail
+
+/// One run of `nxd train` on one rank: a Llama under a strategy. Region is how activations live between
+/// blocks, Strategy how the optimizer is spread.
+template <class Region, class Strategy, Communicator C> class LlamaRun {
+ public:
+  using World = nxd::World<LlamaPlan, Xt, C>;
+  using Model = Llama<Region, World>;
+
+  /// @throws ConfigError, IoError, CorruptInput, on all ranks, before the first step
+  LlamaRun(C comm, TrainingConfig const& config, LlamaConfig const& model, Split const& data,
+           std::ostream& out)
+      : config_(config),
+        layout_(llama_layout(config, comm.size())),
+        data_(data),
+        world_(make_plan(model, layout_), comm),
+        model_(world_, model, detail::recompute_of(config)),
+        optimizer_(world_, model_,
+                   detail::update_of(config.model.optim,
+                                     std::type_identity<typename Strategy::update>{}),
+                   detail::clip_of(config)),
+        folder_(run_folder(config)),
+        storage_(folder_ + "/checkpoints"),
+        log_(out, comm.rank()),
+        out_(out) {
+    BatchSizes const sizes = batch_sizes();
+    require("data.global_batch_size", check_batches(sizes));
+    state_ = {model, layout_.seq_length, 0, 0, 0};
+    initialize(model_, static_cast<std::uint64_t>(config.seed));
+    start();
+  }
+
+  /// Trains to the end. @return where the last checkpoint is, if one was saved
+  std::optional<std::string> run() {
+    RunSchedule schedule;
+    schedule.first = state_.steps + 1;
+    schedule.last = config_.trainer.max_steps;
+    schedule.validate_every = config_.trainer.val_check_interval.value_or(0);
+    auto const& saving = config_.exp_manager.checkpoint_callback_params;
+    bool const saves = config_.exp_manager.create_checkpoint_callback;
+    schedule.save_every = saves ? saving.every_n_train_steps.value_or(0) : 0;
+    schedule.save_at_end = saves && saving.save_last;
+    schedule.tokens_per_step = config_.data.global_batch_size * layout_.seq_length;
+    if (schedule.first > schedule.last) {
+      log_.info("nothing to do: the checkpoint is at step " + std::to_string(state_.steps) +
+                ", and trainer.max_steps is " + std::to_string(schedule.last));
+      return saved_;
+    }
+    tell_plan(schedule);
+    std::optional<MetricsWriter> writer;
+    if (world_.rank() == 0) writer.emplace(folder_, state_.steps);
+    Progress progress(out_, world_.rank(),
+                      ProgressStyle::of(1, config_.trainer.log_every_n_steps), schedule.last);
+    train(world_, model_, optimizer_, schedule, hooks(writer, progress));
+    progress.finish();
+    if (world_.rank() == 0) detail::draw_losses(out_, folder_);
+    return saved_;
+  }
+
+ private:
+  BatchSizes batch_sizes() const {
+    return {config_.data.global_batch_size, config_.data.micro_batch_size, layout_.data_parallel};
+  }
+
+  MicrobatchMaker maker(PackedDataset const& data, bool shuffle) const {
+    return {data,
+            {data.size(), static_cast<std::uint64_t>(config_.seed), shuffle},
+            batch_sizes(),
+            line<DP>(world_.plan, world_.rank()).place,
+            state_.model.vocab_size};
+  }
+
+  Hooks hooks(std::optional<MetricsWriter>& writer, Progress& progress) {
+    Hooks h;
+    h.batches = [make = maker(data_.train, config_.data.shuffle)](std::int64_t step) {
+      return make(step - 1);
+    };
+    if (auto const batches = validation_batches(); batches > 0)
+      h.validation = [make = maker(data_.validation, false), batches] {
+        std::vector<Microbatch> all;
+        for (std::int64_t step = 0; step < batches; ++step)
+          for (auto& batch : make(step)) all.push_back(std::move(batch));
+        return all;
+      };
+    h.rate = [schedule = lr_schedule(config_)](std::int64_t step) {
+      return learning_rate(schedule, step - 1);
+    };
+    h.report = [&writer, &progress](StepMetrics const& m) {
+      if (writer) writer->write(m);
+      progress.update(m);
+    };
+    h.save = [this, &progress](std::int64_t step, StepMetrics const& m) {
+      save_checkpoint(step, m);
+      progress.note("saved " + *saved_);
+    };
+    return h;
+  }
+
+  /// Global batches that a validation looks at.
+  std::int64_t validation_batches() const {
+    auto const there = data_.validation.size() / config_.data.global_batch_size;
+    auto const& limit = config_.trainer.limit_val_batches;
+    auto const wanted = limit.fraction ? limit.value * static_cast<double>(there) : limit.value;
+    return std::min(there, static_cast<std::int64_t>(wanted));
+  }
+
+  void save_checkpoint(std::int64_t step, StepMetrics const& m) {
+    state_.steps = step;
+    state_.consumed_samples = step * config_.data.global_batch_size;
+    state_.tokens = m.tokens;
+    SaveRequest request;
+    request.step = step;
+    request.pieces = model_pieces(model_, Holding::owned);
+    for (auto& piece : optimizer_pieces(model_, optimizer_, Holding::owned))
+      request.pieces.push_back(std::move(piece));
+    request.state = to_text(state_);
+    request.info.layout = {{"dp", layout_.data_parallel}, {"tp", layout_.tensor_parallel}};
+    request.info.config_hash = detail::hex(fingerprint(config_));
+    request.info.dataset_fp = detail::hex(data_.train.fingerprint());
+    request.info.tokenizer_fp = detail::hex(ByteTokenizer::fingerprint());
+    request.info.health = {true, m.grad_norm, m.loss};
+    saved_ = save(world_.comm, storage_, request).path;
+  }
+
+  /// Where the run starts: from what the configuration names, from its own newest checkpoint, or anew.
+  void start() {
+    auto const& exp = config_.exp_manager;
+    if (exp.resume_from_checkpoint && config_.model.weight_init_only)
+      return take_weights(*exp.resume_from_checkpoint);
+    auto pieces = all_pieces();
+    if (exp.resume_from_checkpoint) {
+      auto const path = checkpoint_path(*exp.resume_from_checkpoint);
+      PosixStorage from(path.directory);
+      return resumed(load(world_.comm, from, entry_of(world_.comm, from, path), pieces),
+                     path.directory);
+    }
+    if (!exp.resume_if_exists) return;
+    if (auto const loaded = resume(world_.comm, storage_, pieces)) {
+      for (auto const& reason : loaded->skipped) log_.warning("passed over: " + reason);
+      resumed(*loaded, storage_.where(""));
+    } else if (!exp.resume_ignore_no_checkpoint) {
+      log_.info("no checkpoint in " + storage_.where("") + " yet: a fresh start");
+    }
+  }
+
+  std::vector<Piece> all_pieces() {
+    auto pieces = model_pieces(model_, Holding::all);
+    for (auto& piece : optimizer_pieces(model_, optimizer_, Holding::all))
+      pieces.push_back(std::move(piece));
+    return pieces;
+  }
+
+  /// Weights alone, from a checkpoint of ours or from a Hugging Face folder; training begins anew.
+  void take_weights(std::string const& from) {
+    auto pieces = model_pieces(model_, Holding::all);
+    if (std::filesystem::exists(from + "/config.json")) {
+      PosixStorage folder(from);
+      load_huggingface(world_.comm, folder, pieces);
+    } else {
+      auto const path = checkpoint_path(from);
+      PosixStorage folder(path.directory);
+      load(world_.comm, folder, entry_of(world_.comm, folder, path), pieces);
+    }
+    log_.info("weights from " + from);
+  }
+
+  void resumed(Loaded const& loaded, std::string const& directory) {
+    auto const where = directory + "/" + loaded.entry;
+    auto const state = parse_llama_state(loaded.state, where + "/" + state_name);
+    if (state.consumed_samples != state.steps * config_.data.global_batch_size)
+      throw ConfigError(where + ": was trained on " + std::to_string(state.consumed_samples) +
+                        " samples in " + std::to_string(state.steps) +
+                        " steps; set data.global_batch_size to what it was");
+    auto const model = state_.model;
+    state_ = state;
+    state_.model = model;
+    optimizer_.set_steps(state.steps);
+    log_.info("resumed from " + where + " at step " + std::to_string(state.steps));
+  }
+
+  void tell_plan(RunSchedule const& schedule) const {
+    std::int64_t parameters = 0;
+    model_.visit([&]<class X, class M>(ParameterInfo const& info, Var<X, World> const&, M m) {
+      for (auto const& p : portions<X>(info, world_.plan, world_.rank(), m)) {
+        std::int64_t n = 1;
+        for (auto const e : p.shape) n *= e;
+        parameters += n;
+      }
+    });
+    log_.info("Llama of " + detail::in_thousands(static_cast<double>(parameters)) +
+              " parameters on " + std::to_string(world_.comm.size()) + " ranks: DP " +
+              std::to_string(layout_.data_parallel) + ", TP " +
+              std::to_string(layout_.tensor_parallel) +
+              (config_.distributed_strategy.sequence_parallel ? " with sequence parallelism" : "") +
+              (Strategy::shards_state ? ", ZeRO-1" : ""));
+    log_.info("steps " + std::to_string(schedule.first) + " to " + std::to_string(schedule.last) +
+              ", " + detail::in_thousands(static_cast<double>(schedule.tokens_per_step)) +
+              " tokens each, from " +
+              detail::in_thousands(static_cast<double>(data_.train.size())) + " samples of " +
+              std::to_string(layout_.seq_length));
+  }
+
+  TrainingConfig config_;
+  LlamaLayout layout_;
+  Split data_;
+  World world_;
+  Model model_;
+  nxd::Optimizer<Strategy, World> optimizer_;
+  LlamaState state_;
+  std::string folder_;
+  PosixStorage storage_;
+  Logger log_;
+  std::ostream& out_;
+  std::optional<std::string> saved_;
+};
+
+/// Trains what a configuration describes. Strategies are compiled; the configuration chooses among them.
+/// @return where the last checkpoint is, if one was saved
+template <Communicator C>
+std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std::ostream& out) {
+  check_agreement(comm, "configuration", fingerprint(config));
+  auto const model = llama_config(config, ByteTokenizer::vocabulary());
+  auto const data = open_data(config, model.vocab_size);
+  check_agreement(comm, "data set", data.train.fingerprint());
+  auto const run = [&]<class Region, class Strategy>() {
+    return LlamaRun<Region, Strategy, C>(comm, config, model, data, out).run();
+  };
+  auto const with_region = [&]<class Region>() {
+    bool const zero1 = config.distributed_strategy.zero1;
+    if (config.model.optim.name == OptimizerName::sgd)
+      return zero1 ? run.template operator()<Region, Zero1<Sgd>>()
+                   : run.template operator()<Region, Replicated<Sgd>>();
+    return zero1 ? run.template operator()<Region, Zero1<AdamW>>()
+                 : run.template operator()<Region, Replicated<AdamW>>();
+  };
+  return config.distributed_strategy.sequence_parallel
+             ? with_region.template operator()<SequenceParallel<Seq>>()
+             : with_region.template operator()<Duplicated>();
+}
+
+}  // namespace nxd
