@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -8,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -236,7 +238,9 @@ template <class Program> int guard_main(int argc, char** argv, Program const& pr
     int rank = 0, size = 1;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    if (size > 1) std::fprintf(stderr, "nxd: rank %d: %s\n", rank, what);
+    // What all ranks find wrong, one of them tells: its abort ends the others while they wait.
+    if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    if (rank > 0) std::fprintf(stderr, "nxd: rank %d: %s\n", rank, what);
     else std::fprintf(stderr, "nxd: %s\n", what);
     std::fflush(nullptr);
     if (size > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));

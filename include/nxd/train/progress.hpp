@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <nxd/train/metrics.hpp>
 #include <nxd/train/terminal.hpp>
 #include <ostream>
@@ -52,8 +53,14 @@ struct ProgressStyle {
   std::int64_t every = 1;  ///< steps between lines
 
   /// A bar where the descriptor leads to a terminal, lines elsewhere.
+  /// A bar on a terminal. `NXD_PROGRESS=bar` or `lines` decides where that cannot be seen: under a
+  /// launcher that hands its ranks a terminal of its own, whatever its output is.
   static ProgressStyle of(int descriptor, std::int64_t every) {
-    return {is_terminal(descriptor), terminal_width(descriptor), environment_charset(), every};
+    char const* const said = std::getenv("NXD_PROGRESS");
+    bool const launched = std::getenv("OMPI_COMM_WORLD_RANK") != nullptr;
+    bool const bar = said != nullptr ? std::string_view(said) == "bar"
+                                     : is_terminal(descriptor) && !launched;
+    return {bar, terminal_width(descriptor), environment_charset(), every};
   }
 };
 
