@@ -38,23 +38,26 @@ stop_before_tests() {
   failed=$((failed + 1)); finish; exit 2
 }
 
-# build_and_test PRESET DIRECTORY CONFIGURE_ARGUMENT...: adds to the counts.
+# build_and_test PRESET DIRECTORY TARGET CONFIGURE_ARGUMENT...: adds to the counts. TARGET is `all`, or
+# `unit_tests` for those alone.
 build_and_test() {
-  local preset=$1 directory=$2; shift 2
+  local preset=$1 directory=$2 target=$3; shift 3
+  local filter=()
+  if [[ $target == unit_tests ]]; then filter=(-L unit); fi
   echo "== $preset: configure, build and test in $directory"
   configure "$preset" "$directory" -D NXD_BUILD_TESTS=ON "$@" > "$directory.log" 2>&1 ||
     { tail -20 "$directory.log" >&2; stop_before_tests "cmake cannot configure $directory"; }
   # What does not build fails as a test below, beside the tests that can run.
   local keep_going=-k
   if grep -q '^CMAKE_GENERATOR:INTERNAL=Ninja' "$directory/CMakeCache.txt"; then keep_going=-k0; fi
-  cmake --build "$directory" -j "$(nproc)" -- "$keep_going" > "$directory/build.log" 2>&1 || {
+  cmake --build "$directory" --target "$target" -j "$(nproc)" -- "$keep_going" > "$directory/build.log" 2>&1 || {
     grep -E '^FAILED: |: (fatal )?error: |undefined reference|^make.*\*\*\*' "$directory/build.log" |
       head -40 || true
     echo "Something does not build; all of the compilers' output is in $directory/build.log"
   }
-  (cd "$directory" && rm -f results.xml &&
-    ctest --preset "$preset" --test-dir "$directory" -j "$(nproc)" --output-junit results.xml \
-          > ctest.log 2>&1) || true
+  rm -f "$directory/results.xml"
+  ctest --test-dir "$directory" --output-on-failure -j "$(nproc)" "${filter[@]}" \
+        --output-junit "$directory/results.xml" > "$directory/ctest.log" 2>&1 || true
   if [[ ! -s $directory/results.xml ]]; then
     tail -20 "$directory/ctest.log" >&2; stop_before_tests "ctest has run no test in $directory"
   fi
@@ -82,11 +85,11 @@ everything=()
 for component in MPI OPENMP BLAS XTENSOR YAML JSON CLI; do
   everything+=(-D "NXD_WITH_$component=ON")
 done
-build_and_test release "$build" "${everything[@]}" -D NXD_BUILD_BENCHMARKS=ON
+build_and_test release "$build" all "${everything[@]}" -D NXD_BUILD_BENCHMARKS=ON
 if [[ $full == yes ]]; then
-  build_and_test asan "$build-asan" "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
+  build_and_test asan "$build-asan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
   everything+=(-D NXD_WITH_OPENMP=OFF)
-  build_and_test tsan "$build-tsan" "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
+  build_and_test tsan "$build-tsan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
 fi
 
 finish

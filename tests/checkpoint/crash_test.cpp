@@ -138,7 +138,8 @@ TEST_CASE("the very first save, killed anywhere, leaves a fresh start or itself"
   }
 }
 
-TEST_CASE("any operation of a save that fails is an error on all ranks, and the next save succeeds") {
+TEST_CASE(
+    "any operation of a save that fails is an error on all ranks, and the next save succeeds") {
   auto const operations = operations_of_a_save();
   for (std::int64_t fault = 0; fault < operations; ++fault) {
     CAPTURE(fault);
@@ -192,7 +193,8 @@ TEST_CASE("a file whose sync fails is written anew under another name") {
   }
 }
 
-/// Runs `test` in a process whose /tmp is a disk of `size`; false if this machine does not allow it.
+/// Runs `test` in a process whose /tmp is a disk of `size`; false if this machine does not allow
+/// it.
 bool on_small_disk(std::string const& mount_point, char const* size,
                    std::function<int()> const& test, int& result) {
   auto const child = ::fork();
@@ -224,7 +226,8 @@ TEST_CASE("a full disk is told with path and bytes, and what was saved before st
       return 1;
     } catch (nxd::IoError const& e) {
       std::string const said = e.what();
-      if (said.find(root) == std::string::npos || said.find("needs 2") == std::string::npos) return 2;
+      if (said.find(root) == std::string::npos || said.find("needs 2") == std::string::npos)
+        return 2;
     }
     try {
       storage.create("raw").reserve(4 << 20);

@@ -97,7 +97,7 @@ TEST_CASE("shards that have changed places are found") {
   parts::Folder folder;
   nxd::Threads::run(2, [&](auto comm) {
     nxd::PosixStorage storage(folder / "ckpt");
-    auto const held = parts::filled(Split::rows, comm.rank(), 2, comm.rank() == 0 ? 0 : 0);
+    auto const held = parts::filled(Split::rows, comm.rank(), 2, 0);
     nxd::save(comm, storage, parts::request(held, 1));
   });
   auto const model = fs::path(folder / "ckpt") / "step-000000000001.g000001/model";
@@ -158,7 +158,8 @@ TEST_CASE("times of files do not matter") {
   CHECK(resumed(folder / "ckpt", 2)->entry == newest);
 }
 
-TEST_CASE("a model that does not fit the checkpoint is told which tensor, and nothing is put aside") {
+TEST_CASE(
+    "a model that does not fit the checkpoint is told which tensor, and nothing is put aside") {
   parts::Folder folder;
   auto const entry = parts::save_one(folder / "ckpt", 1, 1);
   nxd::Single comm;
@@ -207,6 +208,60 @@ TEST_CASE("a wrong element with a right CRC is found by its digest") {
   parts::write_file(path, nxd::manifest_text(manifest));
   CHECK_THROWS_WITH_AS(resumed(folder / "ckpt", 1), doctest::Contains("(digest)"),
                        nxd::CorruptInput);
+}
+
+TEST_CASE("a tensor of many chunks is read by rows and by columns over their borders") {
+  parts::Folder folder;
+  std::vector<std::int64_t> const shape{1030, 2100};  // 8.6 MB: no row ends where a chunk does
+  nxd::Threads::run(2, [&](auto comm) {
+    nxd::PosixStorage storage(folder / "ckpt");
+    auto const part = [&](std::size_t d) {
+      auto box = nxd::whole(shape);
+      box.extent[d] /= 2;
+      box.start[d] = box.extent[d] * comm.rank();
+      parts::Held held;
+      held.add({"big", shape}, box, nxd::DType::f32);
+      return held;
+    };
+    auto const fill = [&](parts::Held const& held) {
+      auto const& piece = held.pieces[0];
+      nxd::for_each_run(piece.box, piece.box, nxd::whole(shape),
+                        [&](std::int64_t at, std::int64_t place, std::int64_t count) {
+                          for (std::int64_t i = 0; i < count; ++i)
+                            parts::set(piece, at + i, static_cast<float>(place + i));
+                        });
+    };
+    auto const rows = part(0);
+    fill(rows);
+    auto const saved = nxd::save(comm, storage, parts::request(rows, 1));
+    auto const columns = part(1), wanted = part(1);
+    fill(wanted);
+    auto const loaded = nxd::load(comm, storage, saved.entry, columns.pieces);
+    if (columns.memory != wanted.memory) throw std::logic_error("bytes");
+    if (loaded.tensors_compared != 1) throw std::logic_error("digest");
+  });
+}
+
+TEST_CASE("a file that becomes visible late is waited for, and not for ever") {
+  parts::Folder folder;
+  nxd::PosixStorage storage(folder.path);
+  std::jthread const late([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(120));
+    parts::write_file(folder / "late", "x");
+  });
+  CHECK_NOTHROW(nxd::detail::open_patiently(storage, "late", std::chrono::seconds(30)));
+  CHECK_THROWS_WITH_AS(nxd::detail::open_patiently(storage, "never", std::chrono::milliseconds(60)),
+                       doctest::Contains("/never: is missing"), nxd::CorruptInput);
+}
+
+TEST_CASE("LATEST is not trusted") {
+  parts::Folder folder;
+  auto const first = parts::save_one(folder / "ckpt", 1, 1);
+  auto const second = parts::save_one(folder / "ckpt", 2, 2);
+  parts::write_file(folder / "ckpt/LATEST", first + "\n");
+  CHECK(resumed(folder / "ckpt", 2)->entry == second);
+  fs::remove(folder / "ckpt/LATEST");
+  CHECK(resumed(folder / "ckpt", 2)->entry == second);
 }
 
 }  // namespace

@@ -80,7 +80,8 @@ inline std::vector<nxd::Box> boxes(std::vector<std::int64_t> const& shape, Split
     if (index % ranks == rank) return {box};
     return {};
   }
-  if (split == Split::flat) {  // a range of elements of the matrix, as boxes of whole or broken rows
+  if (split ==
+      Split::flat) {  // a range of elements of the matrix, as boxes of whole or broken rows
     auto const columns = shape.back(), size = nxd::volume(box);
     std::vector<nxd::Box> all;
     for (auto i = size * rank / ranks; i < size * (rank + 1) / ranks;) {
@@ -131,9 +132,12 @@ inline Held empty(Split split, std::int64_t rank, std::int64_t ranks) {
 inline void set(nxd::Piece const& piece, std::int64_t at, float x) {
   auto* to = piece.bytes.data() + at * nxd::size_of(piece.dtype);
   auto const put = [&](auto y) { std::memcpy(to, &y, sizeof y); };
-  if (piece.dtype == nxd::DType::bf16) put(nxd::to_bf16(x));
-  else if (piece.dtype == nxd::DType::i64) put(static_cast<std::int64_t>(x));
-  else put(x);
+  if (piece.dtype == nxd::DType::bf16)
+    put(nxd::to_bf16(x));
+  else if (piece.dtype == nxd::DType::i64)
+    put(static_cast<std::int64_t>(x));
+  else
+    put(x);
 }
 
 /// The same with the model's values.

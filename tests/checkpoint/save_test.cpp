@@ -98,13 +98,12 @@ TEST_CASE("parts that miss an element, or have it twice, are not saved") {
   auto const held = parts::filled(Split::flat, 0, 2, 0);
   CHECK_THROWS_WITH_AS(nxd::save(comm, storage, parts::request(held, 1)),
                        doctest::Contains("are in no part"), nxd::Error);
-  CHECK_THROWS_WITH_AS(
-      nxd::Threads::run(2,
-                        [&](auto two) {
-                          auto const all = parts::filled(Split::rows, 0, 1, 0);
-                          nxd::save(two, storage, parts::request(all, 1));
-                        }),
-      doctest::Contains("have elements in common"), nxd::Error);
+  CHECK_THROWS_WITH_AS(nxd::Threads::run(2,
+                                         [&](auto two) {
+                                           auto const all = parts::filled(Split::rows, 0, 1, 0);
+                                           nxd::save(two, storage, parts::request(all, 1));
+                                         }),
+                       doctest::Contains("have elements in common"), nxd::Error);
   CHECK_THROWS_WITH_AS(
       nxd::Threads::run(2,
                         [&](auto two) {

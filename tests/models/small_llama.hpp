@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
 #include <nxd/core/random.hpp>
 #include <nxd/models/llama.hpp>
 #include <nxd/models/llama_plan.hpp>
+#include <nxd/train/pieces.hpp>
 #include <nxd/train/step.hpp>
 
 namespace nxd::test {
@@ -21,11 +28,12 @@ inline LlamaConfig small_llama() {
           .initializer_range = 0.08};
 }
 
+/// A run: a layout, and how much.
 struct Job {
   std::int64_t dp = 1;
   std::int64_t tp = 1;
   std::int64_t accumulate = 1;
-  std::int64_t global_batch = 8;
+  std::int64_t global_batch = 16;
   std::int64_t seq = 12;
   std::int64_t steps = 30;
 
@@ -33,11 +41,13 @@ struct Job {
 };
 
 /// Sample `index` of a made-up text: a walk with a pattern to learn, some labels ignored.
-inline void add_sample(Microbatch& batch, std::int64_t index, std::int64_t seq, std::int64_t vocab) {
+inline void add_sample(Microbatch& batch, std::int64_t index, std::int64_t seq,
+                       std::int64_t vocab) {
   Stream const noise(7, "sample", static_cast<std::uint64_t>(index));
   std::int64_t token = index % vocab;
   for (std::int64_t t = 0; t < seq; ++t) {
-    auto const next = (3 * token + 1 + (noise.uniform(static_cast<std::uint64_t>(t)) < 0.2 ? 5 : 0)) % vocab;
+    bool const leap = noise.uniform(static_cast<std::uint64_t>(t)) < 0.2;
+    auto const next = (3 * token + 1 + (leap ? 5 : 0)) % vocab;
     batch.ids.push_back(static_cast<std::int32_t>(token));
     batch.labels.push_back(static_cast<std::int32_t>((index + t) % 11 == 0 ? -100 : next));
     token = next;
@@ -56,9 +66,85 @@ inline std::vector<Microbatch> microbatches(Job const& job, std::int64_t step, s
   return all;
 }
 
-/// What training leaves behind: losses and norms of the steps.
-struct Curve {
+/// What training leaves behind on one rank: losses and norms of the steps, and its own part of the
+/// parameters, by name and place.
+struct Outcome {
   std::vector<double> losses, norms;
+  std::map<std::string, std::map<std::int64_t, double>> parameters;
+
+  bool operator==(Outcome const&) const = default;
 };
+
+/// Trains the small Llama. `between(step, model, optimizer)` is called before each step.
+template <class Region, class Strategy, class Backend, class C>
+Outcome train_small(C comm, Job const& job, auto const& between) {
+  auto const config = small_llama();
+  World<LlamaPlan, Backend, C> world(
+      make_plan(config, {job.dp, job.tp, job.micro_batch(), job.seq, 0}), comm);
+  Llama<Region, decltype(world)> const model(world, config);
+  initialize(model, 5);
+  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0});
+  auto const place = line<DP>(world.plan, comm.rank()).place;
+  Outcome outcome;
+  for (std::int64_t step = 0; step < job.steps; ++step) {
+    if (!between(step, model, optimizer)) continue;
+    auto const batches = microbatches(job, step, place, config.vocab_size);
+    auto const report =
+        train_step(world, model, optimizer, std::span<Microbatch const>(batches), 3e-3);
+    outcome.losses.push_back(report.loss);
+    outcome.norms.push_back(report.grad_norm);
+  }
+  for (auto const& piece : model_pieces(model, Holding::owned)) {
+    auto& elements = outcome.parameters[piece.name];
+    using T = typename Backend::element;
+    auto const columns = piece.box.extent.back();
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(piece.bytes.size() / sizeof(T)); ++i) {
+      T value;
+      std::memcpy(&value, piece.bytes.data() + i * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
+      auto const row = piece.shape.size() > 1 ? piece.box.start[0] + i / columns : 0;
+      elements[row * piece.shape.back() + piece.box.start.back() + i % columns] =
+          static_cast<double>(value);
+    }
+  }
+  return outcome;
+}
+
+template <class Region, class Strategy, class Backend, class C>
+Outcome train_small(C comm, Job const& job) {
+  return train_small<Region, Strategy, Backend>(comm, job,
+                                                [](auto const&...) { return true; });
+}
+
+/// The ranks' parts of the parameters as one.
+inline Outcome merged(std::vector<Outcome> const& ranks) {
+  Outcome all = ranks.at(0);
+  for (auto const& rank : ranks)
+    for (auto const& [name, elements] : rank.parameters)
+      all.parameters[name].insert(elements.begin(), elements.end());
+  return all;
+}
+
+/// How far a run is from another: the largest relative difference of a loss, of a norm, and of all
+/// parameters as one vector.
+struct Distance {
+  double loss = 0, norm = 0, parameters = 0;
+};
+
+inline Distance distance(Outcome const& a, Outcome const& b) {
+  Distance d;
+  for (std::size_t i = 0; i < a.losses.size(); ++i) {
+    d.loss = std::max(d.loss, std::abs(a.losses[i] / b.losses.at(i) - 1));
+    d.norm = std::max(d.norm, std::abs(a.norms[i] / b.norms.at(i) - 1));
+  }
+  double apart = 0, length = 0;
+  for (auto const& [name, elements] : b.parameters)
+    for (auto const& [index, value] : elements) {
+      auto const other = a.parameters.at(name).at(index);
+      apart += (other - value) * (other - value);
+      length += value * value;
+    }
+  d.parameters = std::sqrt(apart / length);
+  return d;
+}
 
 }  // namespace nxd::test

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <nxd/checkpoint/convert.hpp>
 #include <nxd/checkpoint/entry.hpp>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>

@@ -104,6 +104,26 @@ inline void require_sound(TensorRecord const& tensor, std::string const& where,
   }
 }
 
+/// No two parts of tensors share bytes of a file.
+inline void require_disjoint(Manifest const& manifest, std::string const& where) {
+  struct Range {
+    std::string_view file;
+    std::int64_t begin, end;
+    std::string_view tensor;
+  };
+  std::vector<Range> ranges;
+  for (auto const& [key, tensor] : manifest.tensors)
+    for (auto const& chunk : tensor.chunks)
+      if (auto const bytes = volume(chunk.box) * size_of(tensor.dtype); bytes > 0)
+        ranges.push_back({chunk.file, chunk.offset, chunk.offset + bytes, key.name});
+  std::ranges::sort(ranges, {}, [](Range const& r) { return std::pair(r.file, r.begin); });
+  for (std::size_t i = 1; i < ranges.size(); ++i)
+    if (ranges[i].file == ranges[i - 1].file && ranges[i].begin < ranges[i - 1].end)
+      throw CorruptInput(where + ": the tensors '" + std::string(ranges[i - 1].tensor) + "' and '" +
+                         std::string(ranges[i].tensor) + "' share bytes of '" +
+                         std::string(ranges[i].file) + "'");
+}
+
 inline Json tensors_json(Manifest const& manifest) {
   Json::Object kinds;
   for (auto const& [key, tensor] : manifest.tensors) {
@@ -218,6 +238,7 @@ inline Manifest parse_manifest(std::string_view text, std::string const& where) 
     throw CorruptInput(where + ": does not list '" + std::string(state_name) + "'");
   for (auto const& [key, tensor] : m.tensors)
     detail::require_sound(tensor, where + ": " + key.kind + " tensor '" + key.name + "'", sizes);
+  detail::require_disjoint(m, where);
   return m;
 }
 

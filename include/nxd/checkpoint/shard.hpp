@@ -43,7 +43,7 @@ inline std::string name_in_file(Piece const& piece) {
 }
 
 inline ShardFile plan_shard(std::string const& kind, std::int64_t rank,
-                        std::vector<Piece const*> pieces) {
+                            std::vector<Piece const*> pieces) {
   std::ranges::stable_sort(pieces, std::ranges::greater{},
                            [](Piece const* p) { return size_of(p->dtype); });
   std::vector<SafetensorsEntry> entries;
@@ -54,7 +54,8 @@ inline ShardFile plan_shard(std::string const& kind, std::int64_t rank,
                   text(*p) + ": the part " + text(p->box) + " is given twice by one rank");
     entries.push_back({name_in_file(*p), p->dtype, p->box.extent});
   }
-  ShardFile shard{kind, kind + "/" + padded(rank, 5) + ".safetensors", {}, std::move(pieces), {}, 0};
+  ShardFile shard{kind, kind + "/" + padded(rank, 5) + ".safetensors", {}, std::move(pieces), {},
+                  0};
   shard.header = safetensors_header(entries, {{"format", "pt"}});
   shard.size = std::ssize(shard.header);
   for (auto const& entry : entries) {
@@ -78,8 +79,7 @@ inline std::vector<ShardFile> plan_shards(std::vector<Piece> const& pieces, std:
 }
 
 /// Runs `work()`; if it throws, what it has left at `path` is removed.
-template <Storage S, class Work>
-void or_remove(S& storage, std::string const& path, Work&& work) {
+template <Storage S, class Work> void or_remove(S& storage, std::string const& path, Work&& work) {
   try {
     work();
   } catch (...) {
@@ -120,7 +120,8 @@ FileRecord write_file(S& storage, std::string const& folder, std::string const& 
 
 /// Writes a shard. If the disk does not confirm it, the file is given up and written anew, once,
 /// under another name, which the shard then has.
-template <Storage S> FileRecord write_shard(S& storage, std::string const& folder, ShardFile& shard) {
+template <Storage S>
+FileRecord write_shard(S& storage, std::string const& folder, ShardFile& shard) {
   auto const write = [&](auto sink) {
     sink(std::as_bytes(std::span(shard.header)));
     for (auto const* piece : shard.pieces) sink(std::span<std::byte const>(piece->bytes));
