@@ -4,11 +4,10 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
-#include <optional>
-#include <vector>
-
 #include <nxd/core/random.hpp>
 #include <nxd/dist/tensor.hpp>
+#include <optional>
+#include <vector>
 
 // Placements without types: what each rank holds, made from the whole by hand and put together by
 // hand, and operations on it that know of no rule.
@@ -17,8 +16,8 @@ namespace nxd::test {
 
 using Extents = std::vector<std::int64_t>;
 
-/// What one rank holds: `shape` elements are stored, from global index `first` on in each dimension;
-/// `valid` of them exist.
+/// What one rank holds: `shape` elements are stored, from global index `first` on in each
+/// dimension; `valid` of them exist.
 struct Array {
   Extents shape, first, valid;
   std::vector<double> values;
@@ -45,11 +44,11 @@ inline Array random(Extents shape, std::uint64_t seed) {
   return whole(shape, noise(size_of(shape), seed));
 }
 
-/// A placement on the one axis of the job. A slice of `dim`, or all of it, is held by `copies` ranks:
-/// each has it, or has one of `copies` terms of it.
+/// A placement on the one axis of the job. A slice of `dim`, or all of it, is held by `copies`
+/// ranks: each has it, or has one of `copies` terms of it.
 struct Place {
-  int dim = -1;     ///< -1: not sliced
-  int copies = 0;   ///< 0: all ranks
+  int dim = -1;    ///< -1: not sliced
+  int copies = 0;  ///< 0: all ranks
   bool terms = false;
   bool invariant = false;
 
@@ -66,8 +65,7 @@ struct Twice : Count<"twice"> {};
 
 namespace detail {
 
-template <class D, class... Ds>
-constexpr int index_of(Shape<Ds...>) {
+template <class D, class... Ds> constexpr int index_of(Shape<Ds...>) {
   int at = 0, found = -1;
   ((std::same_as<D, Ds> ? found = at++ : at++), ...);
   return found;
@@ -75,12 +73,10 @@ constexpr int index_of(Shape<Ds...>) {
 
 template <class C> inline constexpr int copies_of = std::same_as<C, Once> ? 1 : 2;
 
-template <class S, class D, class A, class C>
-Place place_of(Shard<D, A, C>) {
+template <class S, class D, class A, class C> Place place_of(Shard<D, A, C>) {
   return {index_of<D>(S{}), copies_of<C>, false, false};
 }
-template <class S, class D, class A, class C>
-Place place_of(PartialShard<D, A, C>) {
+template <class S, class D, class A, class C> Place place_of(PartialShard<D, A, C>) {
   return {index_of<D>(S{}), copies_of<C>, true, false};
 }
 template <class S, class A> Place place_of(Replicate<A>) { return {-1, 0, false, false}; }
@@ -90,10 +86,7 @@ template <class S, class A> Place place_of(Invariant<A>) { return {-1, 0, false,
 }  // namespace detail
 
 /// Placement P of a tensor of shape S.
-template <class P, class S>
-Place place_of() {
-  return detail::place_of<S>(P{});
-}
+template <class P, class S> Place place_of() { return detail::place_of<S>(P{}); }
 
 /// Every placement that a tensor of so many dimensions can have.
 inline std::vector<Place> every_place(std::size_t dims) {
@@ -140,8 +133,8 @@ inline std::vector<Array> spread(Array const& all, Place place, std::int64_t ran
     }
   std::vector<Array> parts;
   for (std::int64_t r = 0; r < ranks; ++r)
-    parts.push_back(cut(terms[static_cast<std::size_t>(r % holders)], place.dim, r / holders,
-                        ranks / holders));
+    parts.push_back(
+        cut(terms[static_cast<std::size_t>(r % holders)], place.dim, r / holders, ranks / holders));
   return parts;
 }
 
@@ -152,9 +145,10 @@ inline bool is_close(std::vector<double> const& a, std::vector<double> const& b)
   return true;
 }
 
-/// What the ranks hold is `all`, placed so: slices, copies that are alike, or terms of a sum; and what
-/// is stored beyond the end of a dimension is zero.
-inline bool is_spread_of(Array const& all, Place place, std::vector<std::vector<double>> const& held) {
+/// What the ranks hold is `all`, placed so: slices, copies that are alike, or terms of a sum; and
+/// what is stored beyond the end of a dimension is zero.
+inline bool is_spread_of(Array const& all, Place place,
+                         std::vector<std::vector<double>> const& held) {
   auto const ranks = static_cast<std::int64_t>(held.size());
   auto const holders = place.holders(ranks);
   if (ranks % holders != 0) return false;
@@ -175,9 +169,10 @@ inline bool is_spread_of(Array const& all, Place place, std::vector<std::vector<
 /// The operands that one rank holds.
 using Operands = std::vector<Array>;
 
-/// An operation on what the ranks hold, done by rank `r` on its own part, and nothing if those parts
-/// do not fit together. Only the cross-entropy looks at what its peers hold.
-using Local_op = std::function<std::optional<std::vector<double>>(std::vector<Operands> const&, std::size_t r)>;
+/// An operation on what the ranks hold, done by rank `r` on its own part, and nothing if those
+/// parts do not fit together. Only the cross-entropy looks at what its peers hold.
+using Local_op =
+    std::function<std::optional<std::vector<double>>(std::vector<Operands> const&, std::size_t r)>;
 
 /// The gradient of sum(dz * op) with respect to operand i of rank r, by fourth-order differences.
 inline std::vector<double> slope(Local_op const& op, std::vector<Operands> ranks, std::size_t r,
@@ -194,9 +189,9 @@ inline std::vector<double> slope(Local_op const& op, std::vector<Operands> ranks
   };
   std::vector<double> slopes;
   for (auto& x : ranks[r][i].values)
-    slopes.push_back((8 * (at(x, x + step) - at(x, x - step)) - at(x, x + 2 * step) +
-                      at(x, x - 2 * step)) /
-                     (12 * step));
+    slopes.push_back(
+        (8 * (at(x, x + step) - at(x, x - step)) - at(x, x + 2 * step) + at(x, x - 2 * step)) /
+        (12 * step));
   return slopes;
 }
 

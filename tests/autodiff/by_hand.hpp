@@ -124,7 +124,8 @@ inline Local_op cross_entropy_by_hand(std::int64_t classes) {
         if (std::ranges::find(seen, x.first[1]) != seen.end()) continue;
         seen.push_back(x.first[1]);
         for (std::int64_t c = 0; c < x.valid[1]; ++c) {
-          auto const logit = x.values[row * static_cast<std::size_t>(x.shape[1]) + static_cast<std::size_t>(c)];
+          auto const logit =
+              x.values[row * static_cast<std::size_t>(x.shape[1]) + static_cast<std::size_t>(c)];
           sum += std::exp(logit);
           all += logit;
           if (x.first[1] + c == std::llround(std::trunc(labels[row]))) labelled = logit;
@@ -138,8 +139,8 @@ inline Local_op cross_entropy_by_hand(std::int64_t classes) {
   };
 }
 
-/// Causal attention of q[B, S, H, D] to k and v[B, T, G, D], two heads a key head. A rank numbers its
-/// queries and keys from the last one that it holds.
+/// Causal attention of q[B, S, H, D] to k and v[B, T, G, D], two heads a key head. A rank numbers
+/// its queries and keys from the last one that it holds.
 inline Held attend_by_hand(std::vector<Operands> const& ranks, std::size_t r) {
   auto const& [q, k, v] = std::tie(ranks[r][0], ranks[r][1], ranks[r][2]);
   if (q.shape[0] != k.shape[0] || q.shape[3] != k.shape[3]) return {};

@@ -35,22 +35,22 @@ using W = World<Job, Oracle>;
 template <class... Ds> using Of = Tensor<double, Shape<Ds...>, Layout<Invariant<TP>>>;
 
 /// A number that depends on every element of f(xs...): their sum, each with a weight of its own.
-template <class F, class... Xs>
-auto weighed(W& world, F const& f, Xs const&... xs) {
+template <class F, class... Xs> auto weighed(W& world, F const& f, Xs const&... xs) {
   auto const y = f(xs...);
   using Y = typename std::remove_cvref_t<decltype(y)>::tensor;
   return contract<Shape<>>(y, world.constant(world.make<Y>(Uniform<double>{99})));
 }
 
 /// How far, relative to its norm, a gradient is from slopes taken by fourth-order differences.
-template <class... Xs>
-double error(auto const& f) {
+template <class... Xs> double error(auto const& f) {
   W world;
   auto const xs = std::tuple{world.random<Xs>()...};
   auto const value = [&] {
-    return std::apply([&](auto const&... x) {
-      return data(world.unrecorded([&] { return weighed(world, f, x...); }).value())[0];
-    }, xs);
+    return std::apply(
+        [&](auto const&... x) {
+          return data(world.unrecorded([&] { return weighed(world, f, x...); }).value())[0];
+        },
+        xs);
   };
   world.backward(std::apply([&](auto const&... x) { return weighed(world, f, x...); }, xs));
   double furthest = 0;
@@ -82,8 +82,7 @@ double error(auto const& f) {
 constexpr double bound = 1e-7;
 
 /// Integers as a constant.
-template <class X>
-auto integers(W& world, std::initializer_list<std::int32_t> values) {
+template <class X> auto integers(W& world, std::initializer_list<std::int32_t> values) {
   auto const local = world.make<X>();
   std::ranges::copy(values, data(local));
   return world.constant(local);
@@ -99,9 +98,8 @@ TEST_CASE("the gradients of products are slopes") {
             [](auto x, auto y) { return contract<Shape<B, S, T>>(x, y); }) < bound);
   CHECK(error<Of<B, S, D>, Of<H, D>>([](auto x, auto w) { return contract(x, w); }) < bound);
   CHECK(error<Of<B, S, H, D>, Of<T, H, D>>([](auto x, auto w) { return contract(x, w); }) < bound);
-  CHECK(error<Of<B, S, D>, Of<D>>([](auto x, auto w) {
-          return contract<Shape<B, S, D>>(x, w);
-        }) < bound);
+  CHECK(error<Of<B, S, D>, Of<D>>([](auto x, auto w) { return contract<Shape<B, S, D>>(x, w); }) <
+        bound);
   CHECK(error<Of<B, S>, Of<T, H>>([](auto x, auto y) { return contract(x, y); }) < bound);
   CHECK(error<Of<B, S>, Of<B, S>>([](auto x, auto y) { return contract(x, y); }) < bound);
   CHECK(error<Of<S, B, T>, Of<D, T, B>>(
@@ -133,9 +131,8 @@ TEST_CASE("the gradients of attention are slopes, with grouped heads and without
 TEST_CASE("the gradients of rotations and of renamed dimensions are slopes") {
   auto const angles = make_angles<Oracle>(3, std::vector{1.0, 0.1});
   CHECK(error<Of<B, S, H, D>>([&](auto x) { return rotate(x, angles); }) < bound);
-  CHECK(error<Of<B, S, D>>([](auto x) {
-          return contract<Shape<B, S, T>>(x, rename<S, T>(x));
-        }) < bound);
+  CHECK(error<Of<B, S, D>>([](auto x) { return contract<Shape<B, S, T>>(x, rename<S, T>(x)); }) <
+        bound);
 }
 
 TEST_CASE("the gradients of the cross-entropy are slopes, whatever its options") {
@@ -154,7 +151,8 @@ TEST_CASE("an ignored label costs nothing and pulls at nothing") {
   auto const x = world.random<Of<B, S, V>>();
   auto const loss = cross_entropy<V>(x, integers<Labels>(world, {3, 0, 9, 6, 2, 1}), 9, 0.2, 0.3);
   CHECK(data(loss.value())[2] == 0);
-  world.backward(contract<Shape<>>(loss, world.constant(world.make<Of<B, S>>([](auto) { return 1; }))));
+  world.backward(
+      contract<Shape<>>(loss, world.constant(world.make<Of<B, S>>([](auto) { return 1; }))));
   for (int c = 0; c < 7; ++c) {
     CHECK(data(x.grad())[2 * 7 + c] == 0);
     CHECK(data(x.grad())[3 * 7 + c] != 0);
@@ -177,7 +175,9 @@ TEST_CASE("a value that is used twice gathers both gradients") {
 
 TEST_CASE("a region computed anew has the gradients of one that is kept") {
   CHECK(error<Of<B, S, D>, Of<D>, Of<H, D>>([](auto x, auto w, auto u) {
-          auto const region = [w, u](auto const& in) { return gelu(contract(rms_norm<D>(in, w), u)); };
+          auto const region = [w, u](auto const& in) {
+            return gelu(contract(rms_norm<D>(in, w), u));
+          };
           return recompute(region, gelu(x));
         }) < bound);
   CHECK(error<Of<B, S, D>, Of<D>>([](auto x, auto w) {

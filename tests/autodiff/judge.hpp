@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
-#include <tuple>
-
 #include <nxd/autodiff/world.hpp>
 #include <nxd/comm/threads.hpp>
 #include <nxd/tensor/reference.hpp>
+#include <string>
+#include <tuple>
 
 #include "by_hand.hpp"
 
@@ -27,9 +26,9 @@ template <class S> using placements_t = decltype(placements_of(S{}));
 
 /// What became of all combinations.
 struct Tally {
-  int accepted = 0;               ///< by the rule: right in types, and by hand
-  int refused = 0;                ///< by the rule: wrong by hand, wherever the result is
-  int unfit = 0;                  ///< of these: the parts do not even fit together
+  int accepted = 0;                 ///< by the rule: right in types, and by hand
+  int refused = 0;                  ///< by the rule: wrong by hand, wherever the result is
+  int unfit = 0;                    ///< of these: the parts do not even fit together
   std::vector<std::string> faults;  ///< the rest
 };
 
@@ -69,7 +68,8 @@ inline bool is_right(Experiment const& e, std::vector<Place> const& places,
   };
   for (auto const& outcome : outcomes)
     if (outcome.place != outcomes[0].place) return false;
-  if (!is_spread_of(e.z, outcomes[0].place, all([](auto const& o) { return o.value; }))) return false;
+  if (!is_spread_of(e.z, outcomes[0].place, all([](auto const& o) { return o.value; })))
+    return false;
   for (std::size_t i = 0; i < e.constants; ++i)
     if (!is_spread_of(e.gradients[i], places[i].cotangent(),
                       all([i](auto const& o) { return o.gradients[i]; })))
@@ -99,8 +99,10 @@ Outcome run_typed(Experiment const& e, std::vector<Operands> const& ranks, Threa
     auto const local = world.template make<Tensor<T, S, with_t<Layout<>, P>>>();
     auto* to = data(local);
     for (auto const v : ranks[r][I].values) *to++ = static_cast<T>(v);
-    if constexpr (I < Case::constants) return world.variable(local);
-    else return world.constant(local);
+    if constexpr (I < Case::constants)
+      return world.variable(local);
+    else
+      return world.constant(local);
   };
   return [&]<std::size_t... Is>(std::index_sequence<Is...>) {
     auto const vars = std::tuple{part(std::integral_constant<std::size_t, Is>{}, Ps{})...};
@@ -116,12 +118,14 @@ Outcome run_typed(Experiment const& e, std::vector<Operands> const& ranks, Threa
     };
     (keep(std::integral_constant<std::size_t, Is>{}), ...);
     return outcome;
-  }(std::index_sequence_for<Ps...>{});
+  }
+  (std::index_sequence_for<Ps...>{});
 }
 
 /// What types make of accepted placements is right, and so is what is done by hand.
-inline void judge_accepted(Experiment const& e, std::vector<Place> const& places, Tally& tally,
-                           std::function<Outcome(std::vector<Operands> const&, Threads::Rank)> const& run) {
+inline void judge_accepted(
+    Experiment const& e, std::vector<Place> const& places, Tally& tally,
+    std::function<Outcome(std::vector<Operands> const&, Threads::Rank)> const& run) {
   ++tally.accepted;
   for (auto const n : {2, 4}) {
     auto const ranks = e.spread_operands(places, n);
@@ -139,21 +143,21 @@ inline void judge_refused(Experiment const& e, std::vector<Place> const& places,
   if (e.can_be_right(places)) tally.faults.push_back(name_of(places) + "is refused, and right");
 }
 
-template <class Job, class Case, class... Ps>
-void judge(Experiment const& e, Tally& tally) {
+template <class Job, class Case, class... Ps> void judge(Experiment const& e, Tally& tally) {
   auto const places = []<std::size_t... Is>(std::index_sequence<Is...>) {
     return std::vector{place_of<Ps, std::tuple_element_t<Is, typename Case::shapes>>()...};
-  }(std::index_sequence_for<Ps...>{});
+  }
+  (std::index_sequence_for<Ps...>{});
   if constexpr (Case::template accepts<Ps...>)
     judge_accepted(e, places, tally, [&e](auto const& ranks, Threads::Rank comm) {
       return run_typed<Job, Case, Ps...>(e, ranks, comm);
     });
-  else judge_refused(e, places, tally);
+  else
+    judge_refused(e, places, tally);
 }
 
 /// Every placement of one operand.
-template <class Job, class Case>
-Tally judge_each() {
+template <class Job, class Case> Tally judge_each() {
   auto const e = Case::experiment();
   Tally tally;
   [&]<class... Ps>(Placements<Ps...>) {
@@ -163,14 +167,14 @@ Tally judge_each() {
 }
 
 /// Every pair of placements of two operands; further operands are placed like the second.
-template <class Job, class Case>
-Tally judge_pairs() {
+template <class Job, class Case> Tally judge_pairs() {
   auto const e = Case::experiment();
   Tally tally;
   auto const with = [&]<class P, class... Qs>(P, Placements<Qs...>) {
     if constexpr (std::tuple_size_v<typename Case::shapes> == 2)
       (judge<Job, Case, P, Qs>(e, tally), ...);
-    else (judge<Job, Case, P, Qs, Qs>(e, tally), ...);
+    else
+      (judge<Job, Case, P, Qs, Qs>(e, tally), ...);
   };
   [&]<class... Ps>(Placements<Ps...>) {
     (with(Ps{}, placements_t<std::tuple_element_t<1, typename Case::shapes>>{}), ...);

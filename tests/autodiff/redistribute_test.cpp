@@ -24,7 +24,8 @@ Array const gradient = random({8, 4, 12}, 2);
 
 template <class P> using Placed = Tensor<double, Matrices, with_t<Layout<>, P>>;
 
-/// Bytes that one of n ranks sends on a road, as textbooks have it, for `bytes` of the whole tensor.
+/// Bytes that one of n ranks sends on a road, as textbooks have it, for `bytes` of the whole
+/// tensor.
 std::int64_t textbook(Way way, std::int64_t bytes, std::int64_t n) {
   switch (way) {
     case Way::all_gather:
@@ -41,8 +42,7 @@ struct Travelled {
 };
 
 /// One road there, and its gradient's road back.
-template <class From, class To>
-Travelled travel(std::int64_t n, Threads::Rank comm) {
+template <class From, class To> Travelled travel(std::int64_t n, Threads::Rank comm) {
   auto const r = static_cast<std::size_t>(comm.rank());
   World<Job, Reference<double>, Threads::Rank> world(Job{{"tp", n}}, comm);
   auto const held = [&](auto const& local, Array const& all, Place place) {
@@ -70,7 +70,8 @@ struct Roads {
     ++known;
     for (auto const n : {2, 4}) {
       std::vector<Travelled> all(static_cast<std::size_t>(n));
-      Threads::run(n, [&](Threads::Rank c) { all[static_cast<std::size_t>(c.rank())] = run(n, c); });
+      Threads::run(n,
+                   [&](Threads::Rank c) { all[static_cast<std::size_t>(c.rank())] = run(n, c); });
       std::vector<std::vector<double>> values, gradients;
       bool billed = true;
       // Copies of a slice are summed among their holders alone.
@@ -81,8 +82,10 @@ struct Roads {
         values.push_back(t.outcome.value);
         gradients.push_back(t.outcome.gradients[0]);
         billed = billed &&
-                 t.bytes_there == (copied ? textbook(there, bytes * 2 / n, 2) : textbook(there, bytes, n)) &&
-                 t.bytes_back == (copied_back ? textbook(back, bytes * 2 / n, 2) : textbook(back, bytes, n));
+                 t.bytes_there ==
+                     (copied ? textbook(there, bytes * 2 / n, 2) : textbook(there, bytes, n)) &&
+                 t.bytes_back ==
+                     (copied_back ? textbook(back, bytes * 2 / n, 2) : textbook(back, bytes, n));
       }
       auto const at = name + " on " + std::to_string(n) + "\n";
       if (!is_spread_of(elements, to, values)) faults += "value of " + at;
@@ -91,12 +94,11 @@ struct Roads {
     }
   }
 
-  template <class From, class To>
-  void add() {
+  template <class From, class To> void add() {
     auto const from = place_of<From, Matrices>(), to = place_of<To, Matrices>();
     if constexpr (has_road<From, To>)
-      judge(from, to, way<From, To>, way<cotangent_t<To>, cotangent_t<From>>,
-            name_of({from, to}), travel<From, To>);
+      judge(from, to, way<From, To>, way<cotangent_t<To>, cotangent_t<From>>, name_of({from, to}),
+            travel<From, To>);
   }
 };
 
@@ -104,22 +106,21 @@ struct Roads {
 
 TEST_CASE("every road brings a tensor, and its gradient back, for the price of the textbook") {
   Roads roads;
-  auto const from = [&]<class P, class... Qs>(P, Placements<Qs...>) {
-    (roads.add<P, Qs>(), ...);
-  };
+  auto const from = [&]<class P, class... Qs>(P, Placements<Qs...>) { (roads.add<P, Qs>(), ...); };
   [&]<class... Ps>(Placements<Ps...> all) { (from(Ps{}, all), ...); }(placements_t<Matrices>{});
   CHECK(roads.faults == "");
-  // 12 stay, Invariant to Replicate; of 3 dims: 2 joined, 1 summed, 2 cut, 1 embedded, 1 sum of copies
-  // each; 2 sums, 6 exchanges of dims, and the first rank's copy as the only term.
+  // 12 stay, Invariant to Replicate; of 3 dims: 2 joined, 1 summed, 2 cut, 1 embedded, 1 sum of
+  // copies each; 2 sums, 6 exchanges of dims, and the first rank's copy as the only term.
   CHECK(roads.known == 12 + 1 + 3 * (2 + 1 + 2 + 1 + 1) + 2 + 6 + 1);
 }
 
 TEST_CASE("a road leads one way only if its gradient's road leads back") {
   auto const from = []<class P, class... Qs>(P, Placements<Qs...>) {
-    return ((has_road<P, Qs> == has_road<cotangent_t<Qs>, cotangent_t<P>>) && ...);
+    return ((has_road<P, Qs> == has_road<cotangent_t<Qs>, cotangent_t<P>>)&&...);
   };
-  CHECK([&]<class... Ps>(Placements<Ps...> all) { return (from(Ps{}, all) && ...); }(
-      placements_t<Matrices>{}));
+  CHECK([&]<class... Ps>(Placements<Ps...> all) {
+    return (from(Ps{}, all) && ...);
+  }(placements_t<Matrices>{}));
 }
 
 namespace {
@@ -132,8 +133,7 @@ struct Grid : Plan<Let<DP>, Let<TP>, Let<M, 8>, Let<N, 4>, Let<K, 12>> {
 template <class L> using Sliced = Tensor<double, Shape<N, M>, L>;
 
 /// What a rank holds is what the layout says, by index.
-template <class X, class W>
-bool holds(W const& world, Local<X, Reference<double>> const& x) {
+template <class X, class W> bool holds(W const& world, Local<X, Reference<double>> const& x) {
   for (auto const& [local, global] : global_indices<X>(world.plan, world.rank()))
     if ((*x.data)[static_cast<std::size_t>(local)] != Uniform<double>{3}(global)) return false;
   return std::ssize(*x.data) == X::local_size(world.plan);
@@ -166,9 +166,9 @@ TEST_CASE("two axes slice one dimension, the inner one first to join and last to
   }
 }
 
-static_assert(!nxd::detail::slices_in_order<Shard<M, DP>, Replicate<DP>,
-                                            Layout<Shard<M, DP>, Shard<M, TP>>>);
-static_assert(nxd::detail::slices_in_order<Shard<M, TP>, Replicate<TP>,
-                                           Layout<Shard<M, DP>, Shard<M, TP>>>);
-static_assert(!nxd::detail::slices_in_order<Partial<DP>, Shard<M, DP>,
-                                            Layout<Partial<DP>, Shard<M, TP>>>);
+static_assert(
+    !nxd::detail::slices_in_order<Shard<M, DP>, Replicate<DP>, Layout<Shard<M, DP>, Shard<M, TP>>>);
+static_assert(
+    nxd::detail::slices_in_order<Shard<M, TP>, Replicate<TP>, Layout<Shard<M, DP>, Shard<M, TP>>>);
+static_assert(
+    !nxd::detail::slices_in_order<Partial<DP>, Shard<M, DP>, Layout<Partial<DP>, Shard<M, TP>>>);

@@ -22,7 +22,8 @@ struct H : Dim<"h"> {};
 struct G : Dim<"g"> {};
 struct D : Dim<"d"> {};
 
-/// Two ranks have three of the six rows V each; of four, the first three have two, the last has none.
+/// Two ranks have three of the six rows V each; of four, the first three have two, the last has
+/// none.
 struct Job : Plan<Let<TP>, Let<Twice, 2>, Let<M, 8>, Let<V, 6>, Let<E, 4>, Let<B, 4>, Let<S, 4>,
                   Let<T, 4>, Let<H, 8>, Let<G, 4>, Let<D, 4>> {
   using Plan::Plan;
@@ -55,13 +56,12 @@ struct CausalAttention {
   static constexpr std::size_t constants = 3;
   template <class P, class Q, class>
   static constexpr bool accepts = is_local<Attend<B, H, G>, P, Q>;
-  static auto typed(auto const& q, auto const& k, auto const& v) {
-    return attention(q, k, v, 0.5);
-  }
+  static auto typed(auto const& q, auto const& k, auto const& v) { return attention(q, k, v, 0.5); }
   static Experiment experiment() {
     return {attend_by_hand,
             {random({4, 4, 8, 4}, 1), random({4, 4, 4, 4}, 2), random({4, 4, 4, 4}, 3)},
-            {4, 4, 8, 4}, 3};
+            {4, 4, 8, 4},
+            3};
   }
 };
 

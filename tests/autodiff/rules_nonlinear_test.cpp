@@ -25,7 +25,9 @@ struct GeluOfEach {
   static auto typed(auto const& x) { return gelu(x); }
   static Experiment experiment() {
     return {element_wise([](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); }),
-            {random({4, 4}, 1)}, {4, 4}, 1};
+            {random({4, 4}, 1)},
+            {4, 4},
+            1};
   }
 };
 
@@ -43,7 +45,7 @@ struct NormAlong {
   using product = Contraction<Summed<>, Kept<N>>;
   static constexpr std::size_t constants = 2;
   template <class P, class Q>
-  static constexpr bool accepts = is_local<Along<N>, P, P> && is_local<product, P, Q>;
+  static constexpr bool accepts = is_local<Along<N>, P, P>&& is_local<product, P, Q>;
   static auto typed(auto const& x, auto const& w) { return rms_norm<N>(x, w); }
   static Experiment experiment() {
     return {rms_norm_by_hand, {random({4, 4}, 1), random({4}, 2)}, {4, 4}, 2};
@@ -71,8 +73,7 @@ TEST_CASE("a function of lines takes them whole") {
 }
 
 /// A gradient at G meets a derivative at P: right if y at G's dual is what x at P makes.
-template <class G_, class P>
-void judge_chain(Experiment const& e, Tally& tally) {
+template <class G_, class P> void judge_chain(Experiment const& e, Tally& tally) {
   auto const y = place_of<G_, Shape<M, N>>().cotangent();
   auto const x = place_of<P, Shape<M, N>>();
   auto const right = e.is_right({x}, y, 2) && e.is_right({x}, y, 4);

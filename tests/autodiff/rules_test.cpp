@@ -28,7 +28,8 @@ struct BatchedProduct {
   static constexpr bool accepts = is_local<Contraction<Summed<K>, Kept<G>>, P, Q>;
   static auto typed(auto const& x, auto const& y) { return contract<Shape<G, M, N>>(x, y); }
   static Experiment experiment() {
-    return {einsum("gmk", "gnk", "gmn"), {random({4, 4, 4}, 1), random({4, 4, 4}, 2)}, {4, 4, 4}, 2};
+    return {
+        einsum("gmk", "gnk", "gmn"), {random({4, 4, 4}, 1), random({4, 4, 4}, 2)}, {4, 4, 4}, 2};
   }
 };
 

@@ -57,10 +57,10 @@ static_assert(std::same_as<cotangent_layout_t<Layout<Partial<TP>>, Mesh<TP>>, La
 
 // Whenever z[G, B, N] = x[G, B, K] w[G, K, N] needs no communication, neither do the gradients of x
 // and w, and they come out exactly where the table of cotangents says.
-template <class X, class W>
-constexpr bool gradients_follow() {
+template <class X, class W> constexpr bool gradients_follow() {
   using Z = decltype(Contraction<Summed<K>, Kept<G>>::of(X{}, W{}));
-  if constexpr (std::same_as<Z, NeedsCommunication>) return true;
+  if constexpr (std::same_as<Z, NeedsCommunication>)
+    return true;
   else {
     using dZ = cotangent_t<Z>;
     using dX = decltype(Contraction<Summed<N>, Kept<G>>::of(dZ{}, W{}));
@@ -110,7 +110,8 @@ static_assert(Twofold::local_extent<B>(job) == 2 && Twofold::local_first<B>(job,
 
 // Ten words on four ranks: three each, and one on the last.
 using Padded = Tensor<float, Shape<V>, Layout<Shard<V, TP>>>;
-static_assert(Padded::local_slice<V>(job, 2).valid == 3 && Padded::local_slice<V>(job, 3).first == 9 &&
+static_assert(Padded::local_slice<V>(job, 2).valid == 3 &&
+              Padded::local_slice<V>(job, 3).first == 9 &&
               Padded::local_slice<V>(job, 3).valid == 1 && Padded::local_extent<V>(job) == 3);
 
 // Ranks are numbered with the innermost axis fastest.
@@ -119,8 +120,7 @@ static_assert(line<TP>(job, 6).neighbours(2) == Line{6, 1, 2, 0} && line<TP>(job
 static_assert(ranks(job) == 8);
 
 /// Every element of the whole is on as many ranks as the layout says.
-template <class Y>
-bool is_covered(Job const& plan, int holders) {
+template <class Y> bool is_covered(Job const& plan, int holders) {
   std::vector<int> seen(static_cast<std::size_t>(extent<B>(plan) * extent<V>(plan)));
   for (std::int64_t r = 0; r < ranks(plan); ++r)
     for (auto const& [local, global] : global_indices<Y>(plan, r)) {
