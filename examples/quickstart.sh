@@ -3,7 +3,7 @@
 #
 #   examples/quickstart.sh [--layout LAYOUT] [--data PATH] [--steps N]
 #
-#   --layout LAYOUT  tp2: two ranks share each layer, sequence parallel (the default)
+#   --layout LAYOUT  tp2: two ranks share each layer, with sequence parallelism (the default)
 #                    dp2: two ranks share each batch, ZeRO-1
 #                    tp2dp2: four ranks, both of them
 #                    single: one rank
@@ -36,10 +36,10 @@ done
 
 strategy=distributed_strategy
 case $layout in
-  tp2) ranks=2 tp=2 zero1=false ;;
+  tp2) ranks=2 tp=2 zero1=true ;;
   dp2) ranks=2 tp=1 zero1=true ;;
   tp2dp2) ranks=4 tp=2 zero1=true ;;
-  single) ranks=1 tp=1 zero1=false ;;
+  single) ranks=1 tp=1 zero1=true ;;
   *) usage_error "unknown layout $layout: tp2, dp2, tp2dp2, or single" ;;
 esac
 sequence_parallel=false
@@ -72,19 +72,18 @@ train=("$program" train examples/quickstart.yaml "name=quickstart_$layout" "data
        "$strategy.sequence_parallel=$sequence_parallel")
 if [[ -z $steps ]]; then steps=$(awk '$1 == "max_steps:" { print $2; exit }' examples/quickstart.yaml); fi
 
+if [[ -t 1 ]]; then export NXD_PROGRESS=bar; else export NXD_PROGRESS=lines; fi
 echo "Training on $data, layout $layout: $ranks rank(s), tensor parallel $tp"
 "${launch[@]}" "${train[@]}" "trainer.max_steps=$steps"
 
-# The newest checkpoint is the folder with the newest manifest.
-checkpoint=$(find "nxd_experiments/quickstart_$layout" -name manifest.json -printf '%T@ %h\n' |
-             sort -n | tail -1 | cut -d ' ' -f 2-)
-[[ -n $checkpoint ]] || { echo "quickstart: the run has left no checkpoint" >&2; exit 74; }
+checkpoints=nxd_experiments/quickstart_$layout/checkpoints
+[[ -e $checkpoints/LATEST ]] || { echo "quickstart: the run has left no checkpoint" >&2; exit 74; }
+checkpoint=$checkpoints/$(cat "$checkpoints/LATEST")
 
 echo
 echo "What it writes after \"#include <boost/\":"
-"$program" generate "$checkpoint" --prompt "#include <boost/" --max-tokens 200
+"$program" generate "$checkpoint" --prompt "#include <boost/" --max-tokens 300
 echo
 echo "Checkpoint: $root/$checkpoint"
 echo "To train on from it, for twice as long:"
-echo "  cd $root && ${launch[*]} ${train[*]}" \
-     "trainer.max_steps=$((2 * steps)) exp_manager.resume_from_checkpoint=$checkpoint"
+echo "  cd $root && ${launch[*]} ${train[*]} trainer.max_steps=$((2 * steps))"

@@ -171,11 +171,11 @@ using Operands = std::vector<Array>;
 
 /// An operation on what the ranks hold, done by rank `r` on its own part, and nothing if those
 /// parts do not fit together. Only the cross-entropy looks at what its peers hold.
-using Local_op =
+using LocalOp =
     std::function<std::optional<std::vector<double>>(std::vector<Operands> const&, std::size_t r)>;
 
 /// The gradient of sum(dz * op) with respect to operand i of rank r, by fourth-order differences.
-inline std::vector<double> slope(Local_op const& op, std::vector<Operands> ranks, std::size_t r,
+inline std::vector<double> slope(LocalOp const& op, std::vector<Operands> ranks, std::size_t r,
                                  std::size_t i, std::vector<double> const& dz) {
   constexpr double step = 4e-3;
   auto const at = [&](double& x, double moved) {
@@ -198,13 +198,13 @@ inline std::vector<double> slope(Local_op const& op, std::vector<Operands> ranks
 /// An operation on whole tensors, and what it should give: its value, and the gradients of its
 /// operands for a random gradient of its value. Operands from `constants` on have none.
 struct Experiment {
-  Local_op op;
+  LocalOp op;
   Operands operands;
   std::size_t constants;
   Array z, dz;
   std::vector<Array> gradients;
 
-  Experiment(Local_op o, Operands with, Extents result, std::size_t constants_from)
+  Experiment(LocalOp o, Operands with, Extents result, std::size_t constants_from)
       : op(std::move(o)), operands(std::move(with)), constants(constants_from) {
     z = whole(result, *op({operands}, 0));
     dz = whole(result, noise(size_of(result), 77));

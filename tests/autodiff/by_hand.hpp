@@ -13,7 +13,7 @@ namespace nxd::test {
 using Held = std::optional<std::vector<double>>;
 
 /// z = sum of x y, dimensions named by letters: einsum("mk", "nk", "mn").
-inline Local_op einsum(std::string_view xs, std::string_view ys, std::string_view zs) {
+inline LocalOp einsum(std::string_view xs, std::string_view ys, std::string_view zs) {
   return [=](std::vector<Operands> const& ranks, std::size_t r) -> Held {
     auto const& x = ranks[r][0];
     auto const& y = ranks[r][1];
@@ -50,7 +50,7 @@ inline Local_op einsum(std::string_view xs, std::string_view ys, std::string_vie
 }
 
 /// f(x), element by element.
-inline Local_op element_wise(std::function<double(double)> f) {
+inline LocalOp element_wise(std::function<double(double)> f) {
   return [f](std::vector<Operands> const& ranks, std::size_t r) -> Held {
     auto z = ranks[r][0].values;
     for (auto& e : z) e = f(e);
@@ -92,6 +92,35 @@ inline Held rms_norm_by_hand(std::vector<Operands> const& ranks, std::size_t r) 
   return z;
 }
 
+/// silu(gate) * up of x[M, Pair, N].
+inline Held swiglu_by_hand(std::vector<Operands> const& ranks, std::size_t r) {
+  auto const& x = ranks[r][0];
+  if (x.shape[1] != 2) return {};
+  auto const n = static_cast<std::size_t>(x.shape[2]);
+  std::vector<double> z;
+  for (std::size_t row = 0; row < x.values.size(); row += 2 * n)
+    for (std::size_t i = row; i < row + n; ++i)
+      z.push_back(x.values[i] / (1 + std::exp(-x.values[i])) * x.values[i + n]);
+  return z;
+}
+
+/// x[M, S, N, D] with the pairs (i, i + D / 2) turned by position * 0.3^i.
+inline Held rotate_by_hand(std::vector<Operands> const& ranks, std::size_t r) {
+  auto const& x = ranks[r][0];
+  if (x.shape[3] % 2 != 0) return {};
+  auto const half = static_cast<std::size_t>(x.shape[3] / 2);
+  auto z = x.values;
+  for (std::size_t i = 0; i < z.size(); ++i) {
+    auto const in_head = i % (2 * half), pair = in_head % half;
+    auto const position = static_cast<std::int64_t>(i / (2 * half)) / x.shape[2] % x.shape[1];
+    auto const angle = static_cast<double>(x.first[1] + position) * std::pow(0.3, pair);
+    auto const a = x.values[i - in_head + pair], b = x.values[i - in_head + pair + half];
+    z[i] = in_head < half ? a * std::cos(angle) - b * std::sin(angle)
+                          : b * std::cos(angle) + a * std::sin(angle);
+  }
+  return z;
+}
+
 /// Rows of table[V, E] that ids[M] name; a row that is not here is zero.
 inline Held look_up_by_hand(std::vector<Operands> const& ranks, std::size_t r) {
   auto const& [table, ids] = std::tie(ranks[r][0], ranks[r][1]);
@@ -110,7 +139,7 @@ inline constexpr double smoothing = 0.1, z_loss = 0.01;
 
 /// Losses of logits[M, V] against labels[M]. Where the classes are split, sums over them are taken
 /// over the ranks, each slice once.
-inline Local_op cross_entropy_by_hand(std::int64_t classes) {
+inline LocalOp cross_entropy_by_hand(std::int64_t classes) {
   return [classes](std::vector<Operands> const& ranks, std::size_t r) -> Held {
     auto const& labels = ranks[r][1].values;
     if (ranks[r][0].shape[0] != std::ssize(labels)) return {};

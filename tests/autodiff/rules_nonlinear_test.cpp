@@ -3,6 +3,8 @@
 
 #include <nxd/autodiff/along.hpp>
 #include <nxd/autodiff/elementwise.hpp>
+#include <nxd/autodiff/rotary.hpp>
+#include <nxd/autodiff/swiglu.hpp>
 
 #include "judge.hpp"
 
@@ -14,7 +16,12 @@ namespace {
 struct M : Dim<"m"> {};
 struct N : Dim<"n"> {};
 
-struct Job : Plan<Let<TP>, Let<Twice, 2>, Let<M, 4>, Let<N, 4>> {
+struct S : Dim<"s"> {};
+struct D : Dim<"d"> {};
+struct Pair : Dim<"pair"> {};
+
+struct Job
+    : Plan<Let<TP>, Let<Twice, 2>, Let<M, 4>, Let<N, 4>, Let<S, 8>, Let<D, 4>, Let<Pair, 2>> {
   using Plan::Plan;
 };
 
@@ -52,6 +59,26 @@ struct NormAlong {
   }
 };
 
+struct GatedUnit {
+  using shapes = std::tuple<Shape<M, Pair, N>>;
+  static constexpr std::size_t constants = 1;
+  template <class P> static constexpr bool accepts = is_local<Along<Pair>, P, P>;
+  static auto typed(auto const& x) { return swiglu<Pair>(x); }
+  static Experiment experiment() { return {swiglu_by_hand, {random({4, 2, 4}, 1)}, {4, 4}, 1}; }
+};
+
+struct Rotation {
+  using shapes = std::tuple<Shape<M, S, N, D>>;
+  static constexpr std::size_t constants = 1;
+  template <class P> static constexpr bool accepts = is_local<Along<D>, P, P>;
+  static auto typed(auto const& x) {
+    return rotate(x, make_angles<Reference<double>>(8, std::vector{1.0, 0.3}));
+  }
+  static Experiment experiment() {
+    return {rotate_by_hand, {random({4, 8, 4, 4}, 1)}, {4, 8, 4, 4}, 1};
+  }
+};
+
 }  // namespace
 
 TEST_CASE("a nonlinear function takes all placements but those that await a sum") {
@@ -70,6 +97,22 @@ TEST_CASE("a function of lines takes them whole") {
   CHECK(faults(norms) == "");
   CHECK(norms.accepted == 5);
   CHECK(norms.refused == 9 * 6 - 5);
+}
+
+TEST_CASE(
+    "gates and rotations take whatever does not split their pairs, and rotations know places") {
+  auto const gates = judge_each<Job, GatedUnit>();
+  CHECK(faults(gates) == "");
+  CHECK(gates.accepted == 6);
+  CHECK(gates.refused == 6);
+  // A rotation is linear, and so it could turn the terms of a sum; one rule serves both.
+  auto const rotations = judge_each<Job, Rotation>();
+  CHECK(rotations.accepted == 8);
+  CHECK(rotations.refused == 7);
+  CHECK(
+      faults(rotations) ==
+      "PartialShard<0, twice> is refused, and right\nPartialShard<1, twice> is refused, and right\n"
+      "PartialShard<2, twice> is refused, and right\nPartial is refused, and right\n");
 }
 
 /// A gradient at G meets a derivative at P: right if y at G's dual is what x at P makes.

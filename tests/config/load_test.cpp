@@ -107,7 +107,7 @@ TEST_CASE("The nearest key is near, and rather in the same section") {
 
 TEST_CASE("The shipped example loads, and everything in it has an effect") {
   auto const path =
-      std::filesystem::path(__FILE__).parent_path() / "../../examples/llama_tiny.yaml";
+      std::filesystem::path(__FILE__).parent_path() / "../../examples/quickstart.yaml";
   auto const [c, ignored] = nxd::load_config_file(path.string());
   CHECK(ignored.empty());
   CHECK(c.model.num_layers == 6);

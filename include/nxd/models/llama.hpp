@@ -146,13 +146,4 @@ class Llama {
   std::optional<Head> head_;
 };
 
-/// Sets every parameter of a model to its start, the same on any layout.
-template <class Model>
-void initialize(Model const& model, std::uint64_t seed) {
-  model.visit([seed]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
-    auto& world = v.world();
-    initialize(v, info.init, portions<X>(info, world.plan, world.rank(), m), seed);
-  });
-}
-
 }  // namespace nxd
