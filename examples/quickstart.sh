@@ -67,6 +67,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > ranks ? cores / ranks : 1))
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 mpirun=$(command -v mpirun.openmpi || command -v mpirun)
 launch=("$mpirun" -np "$ranks" --bind-to none --oversubscribe --mca mpi_yield_when_idle 1)
+if [[ $(id -u) -eq 0 ]]; then launch+=(--allow-run-as-root); fi
 train=("$program" train examples/quickstart.yaml "name=quickstart_$layout" "data.train_dir=$data"
        "$strategy.tensor_model_parallel_size=$tp" "$strategy.zero1=$zero1"
        "$strategy.sequence_parallel=$sequence_parallel")
@@ -86,4 +87,6 @@ echo "What it writes after \"#include <boost/\":"
 echo
 echo "Checkpoint: $root/$checkpoint"
 echo "To train on from it, for twice as long:"
-echo "  cd $root && ${launch[*]} ${train[*]} trainer.max_steps=$((2 * steps))"
+resume=("${launch[@]}" "${train[@]}" "trainer.max_steps=$((2 * steps))"
+        "exp_manager.resume_from_checkpoint=$checkpoint")
+echo "  cd ${root@Q} && $(printf '%q ' "${resume[@]}")"

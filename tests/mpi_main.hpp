@@ -1,45 +1,102 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdio>
+#include <iostream>
+#include <sstream>
+#include <string>
+
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
-#include <cstdlib>
-#include <iostream>
-#include <sstream>
-
 #include <nxd/comm/mpi.hpp>
 
-// Every rank runs all cases in order. The first rank reports, and so does each rank that fails. The
-// status is the worst of all ranks: a case that passes on one of them alone has not passed. A rank that
-// leaves a case early would leave the others waiting, so the launcher has a time limit.
+// A doctest program whose every rank runs all cases in the same order. A failed CHECK lets all
+// ranks go on, and the worst of them decides the exit status. A failed REQUIRE, or an exception out
+// of a case, would leave the others waiting: it ends the job. What rank 0 prints is shown, and what
+// ranks with failures print. The program's file ends with
+//
+//   int main(int argc, char** argv) { return nxd::test::run_under_mpi(argc, argv); }
 
 namespace nxd::test {
 
-/// The ranks of the job that this test runs on.
-inline Mpi*& world() {
-  static Mpi* all = nullptr;
-  return all;
+/// All ranks of this job. For use inside test cases.
+inline Mpi& world() {
+  static Mpi mpi;
+  return mpi;
+}
+
+/// Ends the job where a rank cannot go on with its case.
+struct AbortOnRequire : doctest::IReporter {
+  explicit AbortOnRequire(doctest::ContextOptions const& options) : options_(options) {}
+
+  void log_assert(doctest::AssertData const& data) override {
+    if (!data.m_failed || (data.m_at & doctest::assertType::is_require) == 0) return;
+    std::ostringstream text;
+    text << data.m_file << ":" << data.m_line << ": " << doctest::assertString(data.m_at) << "( "
+         << data.m_expr << " )";
+    if (data.m_threw)
+      text << " threw " << data.m_exception;
+    else
+      text << " is " << data.m_decomp;
+    abort(text.str());
+  }
+  void test_case_exception(doctest::TestCaseException const& e) override {
+    abort(std::string("an exception: ") + e.error_string.c_str());
+  }
+  void log_message(doctest::MessageData const& data) override {
+    if ((data.m_severity & doctest::assertType::is_require) != 0)
+      abort(std::string(data.m_file) + ":" + std::to_string(data.m_line) + ": " +
+            data.m_string.c_str());
+  }
+  void test_case_start(doctest::TestCaseData const& data) override { name_ = data.m_name; }
+
+  void report_query(doctest::QueryData const&) override {}
+  void test_run_start() override {}
+  void test_run_end(doctest::TestRunStats const&) override {}
+  void test_case_reenter(doctest::TestCaseData const&) override {}
+  void test_case_end(doctest::CurrentTestCaseStats const&) override {}
+  void subcase_start(doctest::SubcaseSignature const&) override {}
+  void subcase_end() override {}
+  void test_case_skipped(doctest::TestCaseData const&) override {}
+
+ private:
+  void abort(std::string const& why) {
+    if (options_.cout != nullptr) *options_.cout << std::flush;
+    std::fprintf(stderr, "[rank %lld of %lld] \"%s\" cannot go on: %s\n",
+                 static_cast<long long>(world().rank()), static_cast<long long>(world().size()),
+                 name_, why.c_str());
+    std::fflush(nullptr);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
+
+  doctest::ContextOptions const& options_;
+  char const* name_ = "";
+};
+
+DOCTEST_REGISTER_LISTENER("abort_on_require", 0, AbortOnRequire);
+
+/// The `main` of such a program.
+inline int run_under_mpi(int argc, char** argv) {
+  return guard_main(argc, argv, [&](Mpi const& mpi) {
+    std::ostringstream output;
+    doctest::Context context;
+    context.setOption("no-colors", true);
+    context.setOption("order-by", "file");
+    context.applyCommandLine(argc, argv);
+    context.setCout(&output);
+    int const mine = context.run();
+    int worst = mine;
+    MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+    for (std::int64_t rank = 0; rank < mpi.size(); ++rank) {
+      MPI_Barrier(MPI_COMM_WORLD);
+      if (rank != mpi.rank() || (mine == 0 && rank != 0)) continue;
+      if (mine != 0) std::cout << "[rank " << rank << " of " << mpi.size() << "]\n";
+      std::cout << output.str() << std::flush;
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    return worst;
+  });
 }
 
 }  // namespace nxd::test
-
-int main(int argc, char** argv) {
-  return nxd::guard_main(argc, argv, [&](nxd::Mpi comm) {
-    nxd::test::world() = &comm;
-    std::ostringstream report;
-    doctest::Context context(argc, argv);
-    context.setOption("no-colors", true);
-    context.setCout(&report);
-    std::vector<int> const mine{context.run()};
-    std::vector<int> all(static_cast<std::size_t>(comm.size()));
-    comm.all_gather({0, 1, comm.size(), comm.rank()}, std::span<int const>(mine),
-                    std::span<int>(all));
-    for (std::int64_t rank = 0; rank < comm.size(); ++rank) {
-      comm.barrier();
-      if (rank == comm.rank() && (rank == 0 || mine[0] != 0))
-        std::cout << "rank " << rank << " of " << comm.size() << "\n" << report.str() << std::flush;
-    }
-    return *std::max_element(all.begin(), all.end());
-  });
-}

@@ -15,46 +15,59 @@ namespace {
 
 using parts::Split;
 
-/// A storage that calls `before` ahead of each operation that changes something.
+/// A storage that tells `before` of each operation that changes something, ahead of it.
 class Watched {
  public:
+  using Before = std::function<void(std::string const& operation)>;
+
   class File {
    public:
-    File(nxd::PosixFile file, std::function<void()> const& before)
-        : file_(std::move(file)), before_(&before) {}
-    void reserve(std::int64_t n) { (*before_)(), file_.reserve(n); }
+    File(nxd::PosixFile file, std::string path, Before const& before)
+        : file_(std::move(file)), path_(std::move(path)), before_(&before) {}
+    void reserve(std::int64_t n) { tell("reserve "), file_.reserve(n); }
     void write(std::span<std::byte const> bytes) {  // a crash may tear what is written
       file_.write(bytes.first(bytes.size() / 2));
-      (*before_)();
+      tell("write ");
       file_.write(bytes.subspan(bytes.size() / 2));
     }
-    void sync() { (*before_)(), file_.sync(); }
-    void close() { (*before_)(), file_.close(); }
+    void sync() { tell("sync "), file_.sync(); }
+    void close() { tell("close "), file_.close(); }
     std::int64_t size() const { return file_.size(); }
     void read(std::int64_t offset, std::span<std::byte> to) const { file_.read(offset, to); }
 
    private:
+    void tell(char const* what) { (*before_)(what + path_); }
+
     nxd::PosixFile file_;
-    std::function<void()> const* before_;
+    std::string path_;
+    Before const* before_;
   };
 
-  Watched(std::string root, std::function<void()> before)
-      : under_(std::move(root)), before_(std::move(before)) {}
+  Watched(std::string root, Before before) : under_(std::move(root)), before_(std::move(before)) {}
 
-  void make_root() { before_(), under_.make_root(); }
-  File create(std::string const& path) { return before_(), File(under_.create(path), before_); }
-  File open(std::string const& path) { return File(under_.open(path), before_); }
-  void make_directory(std::string const& path) { before_(), under_.make_directory(path); }
+  void make_root() { before_("make root"), under_.make_root(); }
+  File create(std::string const& path) {
+    before_("create " + path);
+    return {under_.create(path), path, before_};
+  }
+  File open(std::string const& path) { return {under_.open(path), path, before_}; }
+  void make_directory(std::string const& path) {
+    before_("mkdir " + path), under_.make_directory(path);
+  }
   std::vector<nxd::DirectoryEntry> list(std::string const& path) { return under_.list(path); }
-  void rename(std::string const& a, std::string const& b) { before_(), under_.rename(a, b); }
-  void sync_directory(std::string const& path) { before_(), under_.sync_directory(path); }
+  void rename(std::string const& a, std::string const& b) {
+    before_("rename " + a), under_.rename(a, b);
+  }
+  void sync_directory(std::string const& path) {
+    before_("syncdir " + path), under_.sync_directory(path);
+  }
   void remove(std::string const& path) { under_.remove(path); }
   std::int64_t free_bytes() { return under_.free_bytes(); }
   std::string where(std::string const& path) const { return under_.where(path); }
 
  private:
   nxd::PosixStorage under_;
-  std::function<void()> before_;
+  Before before_;
 };
 
 static_assert(nxd::Storage<Watched>);
@@ -82,7 +95,7 @@ std::int64_t operations_of_a_save() {
   parts::Folder folder;
   parts::save_one(folder / "ckpt", 1, 1);
   std::atomic<std::int64_t> count = 0;
-  Watched storage(folder / "ckpt", [&] { ++count; });
+  Watched storage(folder / "ckpt", [&](auto const&) { ++count; });
   save_through(storage, 2, 2);
   return count;
 }
@@ -99,7 +112,7 @@ TEST_CASE("a save killed before any of its operations leaves the checkpoint befo
     REQUIRE(child >= 0);
     if (child == 0) {
       std::atomic<std::int64_t> count = 0;
-      Watched storage(folder / "ckpt", [&] {
+      Watched storage(folder / "ckpt", [&](auto const&) {
         if (count++ == kill) ::_exit(9);
       });
       save_through(storage, 2, 2);
@@ -125,7 +138,7 @@ TEST_CASE("the very first save, killed anywhere, leaves a fresh start or itself"
     auto const child = ::fork();
     if (child == 0) {
       std::int64_t count = 0;
-      Watched storage(folder / "ckpt", [&] {
+      Watched storage(folder / "ckpt", [&](auto const&) {
         if (count++ == kill) ::_exit(9);
       });
       save_through(storage, 1, 2);
@@ -146,7 +159,7 @@ TEST_CASE(
     parts::Folder folder;
     parts::save_one(folder / "ckpt", 1, 1);
     std::atomic<std::int64_t> count = 0;
-    Watched storage(folder / "ckpt", [&] {
+    Watched storage(folder / "ckpt", [&](auto const&) {
       if (count++ == fault) throw nxd::IoError("somewhere: Input/output error");
     });
     std::atomic<int> failed = 0;
@@ -169,6 +182,44 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("all is on the disk before it becomes visible, and its name before the save says so") {
+  parts::Folder folder;
+  parts::save_one(folder / "ckpt", 1, 1);
+  std::vector<std::string> log;
+  Watched storage(folder / "ckpt", [&](auto const& operation) { log.push_back(operation); });
+  save_through(storage, 1, 2);
+  auto const find = [&](std::string const& operation) {
+    auto const at = std::ranges::find(log, operation) - log.begin();
+    CAPTURE(operation);
+    REQUIRE(at < std::ssize(log));
+    return at;
+  };
+  auto const last = [&](std::string const& operation) {
+    auto const back = std::find(log.rbegin(), log.rend(), operation);
+    return std::ssize(log) - 1 - (back - log.rbegin());
+  };
+  auto const commit =
+      std::ranges::find_if(log, [](auto const& op) { return op.starts_with("rename "); });
+  REQUIRE(commit != log.end());
+  auto const temporary = commit->substr(7);
+  auto const manifest = find("create " + temporary + "/MANIFEST.json");
+  for (std::string const name :
+       {"/MANIFEST.json", "/state.json", "/model/00000.safetensors", "/optim/00000.safetensors"}) {
+    auto const file = temporary + name;
+    CHECK(find("create " + file) < find("reserve " + file));
+    CHECK(find("reserve " + file) < find("write " + file));
+    CHECK(last("write " + file) < find("sync " + file));
+    CHECK(find("sync " + file) < find("syncdir " + temporary));
+    if (name != "/MANIFEST.json") CHECK(find("close " + file) < manifest);
+  }
+  CHECK(last("syncdir ") > commit - log.begin());
+  CHECK(find("syncdir ") < find("create " + temporary + "/state.json"));
+  for (std::string const directory : {"", "/model", "/optim"}) {
+    CHECK(find("syncdir " + temporary + directory) > manifest);
+    CHECK(find("syncdir " + temporary + directory) < commit - log.begin());
+  }
+}
+
 TEST_CASE("a file whose sync fails is written anew under another name") {
   parts::Folder folder;
   nxd::PosixStorage plain(folder / "ckpt");
@@ -182,7 +233,7 @@ TEST_CASE("a file whose sync fails is written anew under another name") {
     plain.make_directory("save/model");
     auto shards = nxd::detail::plan_shards(held.pieces, 0);
     int count = 0;
-    Watched storage(folder / "ckpt", [&] {
+    Watched storage(folder / "ckpt", [&](auto const&) {
       if (++count == fault) throw nxd::SyncError("model: cannot sync");
     });
     auto const record = nxd::detail::write_shard(storage, "save", shards[0]);

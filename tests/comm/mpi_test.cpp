@@ -1,101 +1,119 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <nxd/comm/mpi.hpp>
+#include <nxd/comm/recorder.hpp>
+#include <nxd/comm/threads.hpp>
+
+#include "exchanges.hpp"
 #include "mpi_main.hpp"
 
-#include <nxd/comm/reduce.hpp>
-#include <nxd/comm/threads.hpp>
-#include <nxd/core/random.hpp>
-
 using namespace nxd;
+using namespace nxd::test;
 
-namespace {
+static_assert(has_mpi_datatype<float> && has_mpi_datatype<double> && has_mpi_datatype<bf16>);
+static_assert(has_mpi_datatype<std::int32_t> && has_mpi_datatype<std::int64_t> &&
+              has_mpi_datatype<char>);
+static_assert(has_mpi_datatype<std::byte> && !has_mpi_datatype<Line>);
 
-/// What rank `rank` brings to an exchange: floats whose sums depend on their order.
-std::vector<float> contribution(std::int64_t rank, std::size_t n) {
-  std::vector<float> values(n);
-  Stream const stream(3, "contribution", static_cast<std::uint64_t>(rank));
-  for (std::size_t i = 0; i < n; ++i)
-    values[i] = static_cast<float>(stream.normal(i) * (i % 3 == 0 ? 1e4 : 1e-3));
-  return values;
+TEST_CASE("threads and MPI give the same bits in every exchange, on every rank") {
+  auto& mpi = world();
+  std::vector<std::uint64_t> on_threads(static_cast<std::size_t>(mpi.size()));
+  Threads::run(mpi.size(), [&](Threads::Rank c) {
+    on_threads[static_cast<std::size_t>(c.rank())] = digest_of_exchanges(c);
+  });
+  auto const mine = on_threads[static_cast<std::size_t>(mpi.rank())];
+  CHECK(digest_of_exchanges(mpi) == mine);
+  CHECK(digest_of_exchanges(Recorder(mpi)) == mine);
 }
 
-/// The results of all collectives on lines of `ranks`, one after the other.
-std::vector<float> exchanges(auto comm, std::size_t n) {
-  std::vector<float> all;
-  auto const keep = [&](std::vector<float> const& values) {
-    all.insert(all.end(), values.begin(), values.end());
-  };
-  auto const size = comm.size(), rank = static_cast<std::int64_t>(comm.rank());
-  std::vector<Line> lines{{0, 1, size, rank}};
-  if (size == 4) {
-    lines.push_back({rank / 2 * 2, 1, 2, rank % 2});  // neighbours
-    lines.push_back({rank % 2, 2, 2, rank / 2});      // every other one
-  }
-  for (auto const line : lines) {
-    auto const mine = contribution(rank, n * static_cast<std::size_t>(line.count));
-    auto const in = std::span<float const>(mine);
-    auto sum = mine, most = mine;
-    all_reduce(comm, line, std::span<float>(sum));
-    all_reduce(comm, line, std::span<float>(most), Op::max);
-    keep(sum);
-    keep(most);
-    std::vector<float> part(n), gathered(mine.size() * static_cast<std::size_t>(line.count)),
-        turned(mine.size()), told = mine;
-    reduce_scatter(comm, line, in, std::span<float>(part));
-    keep(part);
-    comm.all_gather(line, in, std::span<float>(gathered));
-    keep(gathered);
-    comm.all_to_all(line, in, std::span<float>(turned));
-    keep(turned);
-    comm.broadcast(line, line.count - 1, std::span<float>(told));
-    keep(told);
-  }
-  return all;
+TEST_CASE("blocks come in the order of the ranks, along a line that skips ranks") {
+  auto& mpi = world();
+  auto const n = mpi.size(), r = mpi.rank();
+  if (n % 2 != 0) return;
+  Line const every_second{r % 2, 2, n / 2, r / 2};
+  std::vector<std::int64_t> const mine{r};
+  std::vector<std::int64_t> all(static_cast<std::size_t>(n / 2));
+  mpi.all_gather(every_second, constant(mine), std::span<std::int64_t>(all));
+  for (std::int64_t place = 0; place < n / 2; ++place)
+    CHECK(all[static_cast<std::size_t>(place)] == 2 * place + r % 2);
 }
 
-}  // namespace
-
-TEST_CASE("MPI and threads give the same bits") {
-  auto& comm = *test::world();
-  for (std::size_t const n : {std::size_t{1}, std::size_t{37}, std::size_t{5000}}) {
-    std::vector<std::vector<float>> expected(static_cast<std::size_t>(comm.size()));
-    Threads::run(comm.size(), [&](Threads::Rank rank) {
-      expected[static_cast<std::size_t>(rank.rank())] = exchanges(rank, n);
-    });
-    CHECK(exchanges(comm, n) == expected[static_cast<std::size_t>(comm.rank())]);
-  }
+TEST_CASE("posted messages arrive while both ranks go on") {
+  auto& mpi = world();
+  auto const n = mpi.size(), r = mpi.rank();
+  auto const sent = noise<bf16>(100000, r), expected = noise<bf16>(100000, (r + n - 1) % n);
+  std::vector<bf16> got(sent.size());
+  auto coming = mpi.post_receive((r + n - 1) % n, 5, std::span<bf16>(got));
+  auto going = mpi.post_send((r + 1) % n, 5, constant(sent));
+  auto moved = std::move(coming);
+  moved.wait();
+  going.wait();
+  CHECK(got == expected);
+  CHECK(moved.done());
 }
 
-TEST_CASE("an all-reduce has the bits of a reduce-scatter") {
-  auto& comm = *test::world();
-  Line const line{0, 1, comm.size(), comm.rank()};
-  for (std::size_t const n : {std::size_t{3}, std::size_t{4000}}) {
-    auto sum = contribution(comm.rank(), n * static_cast<std::size_t>(comm.size()));
-    std::vector<float> part(n);
-    reduce_scatter(comm, line, std::span<float const>(sum), std::span<float>(part));
-    all_reduce(comm, line, std::span<float>(sum));
-    auto const at = sum.begin() + static_cast<std::ptrdiff_t>(n) * comm.rank();
-    CHECK(std::equal(part.begin(), part.end(), at));
+TEST_CASE("a message shorter than expected is a mistake that names both ranks") {
+  auto& mpi = world();
+  auto const r = mpi.rank();
+  float const sent[1] = {1};
+  float got[2] = {};
+  auto going = mpi.post_send(r, 1, std::span<float const>(sent));
+  CHECK_THROWS_AS(mpi.receive(r, 1, std::span<float>(got)), Error);
+  going.wait();
+}
+
+TEST_CASE("a call that MPI refuses throws, and names the call") {
+  auto& mpi = world();
+  float value = 0;
+  try {
+    mpi.send(mpi.size(), 0, std::span<float const>(&value, 1));
+    CHECK(false);
+  } catch (Error const& e) {
+    CHECK(std::string(e.what()).find("MPI_Send: ") == 0);
   }
 }
 
-TEST_CASE("messages travel between two ranks, bf16 too") {
-  auto& comm = *test::world();
-  if (comm.size() < 2) return;
-  std::vector<bf16> letter{to_bf16(1.5f), to_bf16(-2.f)};
-  if (comm.rank() == 0) comm.send(1, 5, std::span<bf16 const>(letter));
-  if (comm.rank() == 1) {
-    std::vector<bf16> got(2);
-    comm.receive(0, 5, std::span<bf16>(got));
-    CHECK(got == letter);
+TEST_CASE("configurations travel as objects") {
+  std::map<std::string, std::vector<int>> object;
+  if (world().rank() == 0) object = {{"layers", {1, 2, 3}}, {"heads", {}}};
+  world().broadcast_object(object);
+  CHECK(object.at("layers") == std::vector<int>{1, 2, 3});
+  CHECK(object.size() == 2);
+}
+
+TEST_CASE(
+    "blocks that an int cannot count are one of a type that spans them, to the last element") {
+  for (std::size_t const n :
+       {std::size_t{7}, std::size_t{8}, std::size_t{9}, std::size_t{16}, std::size_t{21}}) {
+    detail::BlockType const block(n, MPI_INT, 8);
+    MPI_Count bytes = 0, lower = 0, extent = 0;
+    MPI_Type_size_x(block.type(), &bytes);
+    MPI_Type_get_extent_x(block.type(), &lower, &extent);
+    CHECK(bytes * block.count() == static_cast<MPI_Count>(4 * n));
+    CHECK(extent * block.count() == static_cast<MPI_Count>(4 * n));
+    CHECK(block.count() == (n > 8 ? 1 : static_cast<int>(n)));
   }
 }
 
-TEST_CASE("objects are broadcast") {
-  std::string text = test::world()->rank() == 0 ? "plan" : "";
-  test::world()->broadcast_object(text);
-  CHECK(text == "plan");
+TEST_CASE("more bytes than an int can count are exchanged whole" * doctest::skip()) {
+  auto& mpi = world();
+  std::size_t const n = (std::size_t{1} << 31) + 5;
+  std::vector<char> data(n, mpi.rank() == 0 ? 'x' : ' ');
+  data.back() = mpi.rank() == 0 ? 'y' : ' ';
+  mpi.broadcast(everyone(mpi), 0, std::span<char>(data));
+  CHECK(data.front() == 'x');
+  CHECK(data[n - 2] == 'x');
+  CHECK(data.back() == 'y');
 }
 
-TEST_CASE("ranks of one machine share a node") {
-  CHECK(std::ssize(test::world()->same_node()) == test::world()->size());
+TEST_CASE("the ranks of a node know each other") {
+  auto& mpi = world();
+  auto const near = mpi.same_node();
+  CHECK(std::ranges::is_sorted(near));
+  CHECK(std::ranges::count(near, mpi.rank()) == 1);
+  if (auto const* const hosts = std::getenv("NXD_TEST_HOSTS"))
+    CHECK(std::ssize(near) == mpi.size() / std::atoi(hosts));
+  else
+    CHECK(std::ssize(near) == mpi.size());
 }
+
+int main(int argc, char** argv) { return run_under_mpi(argc, argv); }

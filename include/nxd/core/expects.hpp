@@ -2,16 +2,17 @@
 #pragma once
 
 #include <nxd/core/error.hpp>
-#include <source_location>
 #include <string>
 
 namespace nxd::detail {
 
 /// Ends the run: the library has broken its own rule.
-[[noreturn]] inline void broken_expectation(
-    char const* text, std::source_location at = std::source_location::current()) {
-  throw Error(ExitCode::internal, std::string(at.file_name()) + ":" + std::to_string(at.line()) +
-                                      ": " + at.function_name() + " expects " + text);
+[[noreturn]] inline void broken_expectation(char const* text,
+                                            char const* file = __builtin_FILE(),
+                                            int line = __builtin_LINE(),
+                                            char const* function = __builtin_FUNCTION()) {
+  throw Error(ExitCode::internal, std::string(file) + ":" + std::to_string(line) + ": " +
+                                      function + " expects " + text);
 }
 
 }  // namespace nxd::detail
