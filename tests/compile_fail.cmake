@@ -1,9 +1,11 @@
-# Compiles PROGRAM twice with CXX. As it stands it must compile, without a warning; with WRONG
-# defined it must not, and then:
+# Compiles PROGRAM twice with CXX, FLAGS and the headers in INCLUDE. As it stands it must compile,
+# without a warning; with WRONG defined it must not, and then:
 # - every `// expect: REGEX` line of the file matches the compiler's output;
 # - the output has one error, and at most 20 lines: one mistake, one error, one screen.
 
-set(compile ${CXX} -std=c++20 -fsyntax-only -Wall -Wextra -fdiagnostics-color=never -I ${INCLUDE})
+separate_arguments(FLAGS UNIX_COMMAND "${FLAGS}")
+set(compile ${CXX} -std=c++20 -fsyntax-only -Wall -Wextra -fdiagnostics-color=never -I ${INCLUDE}
+    ${FLAGS})
 if(CXX MATCHES "clang")
   list(APPEND compile -fconstexpr-steps=16777216)
 endif()

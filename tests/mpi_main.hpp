@@ -7,6 +7,7 @@
 #include <string>
 
 #define DOCTEST_CONFIG_IMPLEMENT
+#define DOCTEST_CONFIG_NO_POSIX_SIGNALS  // mpirun ends the other ranks of an aborted job by SIGTERM
 #include <doctest/doctest.h>
 
 #include <nxd/comm/mpi.hpp>
@@ -76,7 +77,20 @@ struct AbortOnRequire : doctest::IReporter {
 
 DOCTEST_REGISTER_LISTENER("abort_on_require", 0, AbortOnRequire);
 
-/// The `main` of such a program.
+namespace detail {
+
+/// The output of a rank that does not tell the job's summary.
+inline std::string without_summary(std::string const& output) {
+  std::istringstream in(output);
+  std::string kept, line;
+  while (std::getline(in, line))
+    if (line.rfind("[doctest]", 0) != 0) kept += line + "\n";
+  return kept;
+}
+
+}  // namespace detail
+
+/// The `main` of such a program. The first rank with failures, or else rank 0, tells the summary.
 inline int run_under_mpi(int argc, char** argv) {
   return guard_main(argc, argv, [&](Mpi const& mpi) {
     std::ostringstream output;
@@ -85,14 +99,19 @@ inline int run_under_mpi(int argc, char** argv) {
     context.setOption("order-by", "file");
     context.applyCommandLine(argc, argv);
     context.setCout(&output);
+    int const rank = static_cast<int>(mpi.rank()), size = static_cast<int>(mpi.size());
     int const mine = context.run();
-    int worst = mine;
+    int const candidate = mine != 0 ? rank : size;
+    int worst = mine, teller = candidate;
     MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-    for (std::int64_t rank = 0; rank < mpi.size(); ++rank) {
+    MPI_Allreduce(&candidate, &teller, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+    teller %= size;
+    for (int turn = 1; turn <= size; ++turn) {
       MPI_Barrier(MPI_COMM_WORLD);
-      if (rank != mpi.rank() || (mine == 0 && rank != 0)) continue;
-      if (mine != 0) std::cout << "[rank " << rank << " of " << mpi.size() << "]\n";
-      std::cout << output.str() << std::flush;
+      if (rank != (teller + turn) % size || (mine == 0 && rank != teller && rank != 0)) continue;
+      if (mine != 0) std::cout << "[rank " << rank << " of " << size << "]\n";
+      std::cout << (rank == teller ? output.str() : detail::without_summary(output.str()))
+                << std::flush;
     }
     MPI_Barrier(MPI_COMM_WORLD);
     return worst;

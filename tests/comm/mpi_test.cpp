@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <boost/serialization/map.hpp>
+#include <boost/serialization/string.hpp>
+#include <boost/serialization/vector.hpp>
 #include <nxd/comm/mpi.hpp>
 #include <nxd/comm/recorder.hpp>
 #include <nxd/comm/threads.hpp>

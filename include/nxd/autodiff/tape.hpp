@@ -9,9 +9,9 @@
 namespace nxd::detail {
 
 /// One recorded operation. Its types end here: the tape only knows the order.
-struct Node {
-  Node* previous = nullptr;
-  constexpr virtual ~Node() = default;
+struct Operation {
+  Operation* previous = nullptr;
+  constexpr virtual ~Operation() = default;
   constexpr virtual void pull() = 0;
   constexpr virtual void destroy() = 0;
 };
@@ -35,7 +35,7 @@ struct allocator_of<B, T> {
 
 /// A recorded operation as its users see it: the gradient of its value, of type G.
 template <class G, class B, class Pullback>
-struct Recorded final : Node {
+struct Recorded final : Operation {
   Cell<G, B> cell;
   Pullback pullback;
 
@@ -65,24 +65,24 @@ class Tape {
   Tape& operator=(Tape const&) = delete;
   constexpr ~Tape() { drop_until(nullptr); }
 
-  constexpr void push(Node* node) { node->previous = std::exchange(last_, node); }
-  constexpr Node* top() const { return last_; }
+  constexpr void push(Operation* node) { node->previous = std::exchange(last_, node); }
+  constexpr Operation* top() const { return last_; }
 
   /// Runs the pullbacks down to `end`, the last operation first. What has been pulled is forgotten:
   /// nothing that is left can ask for it.
-  constexpr void pull_until(Node* end) {
+  constexpr void pull_until(Operation* end) {
     while (last_ != end) {
       auto* const node = std::exchange(last_, last_->previous);
       node->pull();
       node->destroy();
     }
   }
-  constexpr void drop_until(Node* end) {
+  constexpr void drop_until(Operation* end) {
     while (last_ != end) std::exchange(last_, last_->previous)->destroy();
   }
 
  private:
-  Node* last_ = nullptr;
+  Operation* last_ = nullptr;
 };
 
 }  // namespace nxd::detail

@@ -144,7 +144,7 @@ class World {
 
   /// The operations since `mark`; for regions that are computed anew in the backward pass.
   constexpr auto mark() const { return tape_.top(); }
-  constexpr void backward_to(detail::Node* mark) { tape_.pull_until(mark); }
+  constexpr void backward_to(detail::Operation* mark) { tape_.pull_until(mark); }
 
  private:
   struct Nothing {

@@ -47,6 +47,7 @@ inline Box whole(std::vector<std::int64_t> const& shape) {
 
 /// How many elements a box holds.
 inline std::int64_t volume(Box const& box) {
+  if (std::ranges::find(box.extent, 0) != box.extent.end()) return 0;
   std::int64_t n = 1;
   for (auto const e : box.extent) n *= e;
   return n;
@@ -79,9 +80,11 @@ inline std::optional<Box> intersection(Box const& a, Box const& b) {
 /// "[0:4,2:6]", as one would index.
 inline std::string text(Box const& box) {
   std::string said = "[";
-  for (std::size_t d = 0; d < box.start.size(); ++d)
-    said += (d == 0 ? "" : ",") + std::to_string(box.start[d]) + ":" +
-            std::to_string(box.start[d] + box.extent[d]);
+  for (std::size_t d = 0; d < box.start.size(); ++d) {
+    std::int64_t end;
+    if (__builtin_add_overflow(box.start[d], box.extent[d], &end)) end = INT64_MAX;
+    said += (d == 0 ? "" : ",") + std::to_string(box.start[d]) + ":" + std::to_string(end);
+  }
   return said + "]";
 }
 
@@ -135,11 +138,9 @@ template <class Run> void for_each_run(Box const& inner, Box const& a, Box const
 /// exactly one box. Cost: a sort, and the pairs of boxes that overlap along the first dimension.
 inline std::optional<std::string> cover_mistake(std::vector<std::int64_t> const& shape,
                                                 std::vector<Box> boxes) {
-  std::int64_t covered = 0;
   for (auto const& box : boxes) {
     if (!lies_in(box, shape))
       return "the part " + text(box) + " does not lie in its shape " + text(shape);
-    covered += volume(box);
   }
   std::erase_if(boxes, [](Box const& box) { return volume(box) == 0; });
   std::ranges::sort(boxes, {}, &Box::start);
@@ -150,6 +151,8 @@ inline std::optional<std::string> cover_mistake(std::vector<std::int64_t> const&
         return "the parts " + text(boxes[i]) + " and " + text(boxes[j]) +
                " have elements in common";
     }
+  std::int64_t covered = 0;  // no more than the tensor: no two boxes overlap
+  for (auto const& box : boxes) covered += volume(box);
   auto const wanted = volume(whole(shape));
   if (covered != wanted)
     return std::to_string(wanted - covered) + " of its " + std::to_string(wanted) +

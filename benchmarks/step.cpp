@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How long is a training step of a Llama, and how far is it from the matrix products that it is made of?
+//
+//   step [15m|125m] [steps]        threads: OMP_NUM_THREADS
+//
+// The floor is the step's FLOPs at the rate of one large sgemm, measured in the same run between steps.
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include <nxd/models/llama.hpp>
+#include <nxd/models/llama_plan.hpp>
+#include <nxd/tensor/xtensor.hpp>
+#include <nxd/train/step.hpp>
+
+using namespace nxd;
+
+namespace {
+
+double seconds(auto const& work) {
+  auto const start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+/// GFLOP/s of a product of three square matrices.
+double gemm_rate() {
+  constexpr std::int64_t n = 1536;
+  std::vector<float> const x(n * n, 0.5f), y(n * n, 0.25f);
+  std::vector<float> z(n * n);
+  Product const p{{n, n, 0, n}, {n, 0, n, 1}, {n, 1, 1, 0}, {}, 0};
+  auto const run = [&] { SimdKernels::multiply(p, x.data(), y.data(), z.data(), false); };
+  run();
+  return 2e-9 * n * n * n / std::min(seconds(run), seconds(run));
+}
+
+Microbatch random_batch(std::int64_t tokens, std::int64_t vocabulary) {
+  Microbatch batch;
+  Stream const stream(1, "tokens");
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    auto const token = [&](std::int64_t at) {
+      return static_cast<std::int32_t>(stream.uniform(static_cast<std::uint64_t>(at)) *
+                                       static_cast<double>(vocabulary));
+    };
+    batch.ids.push_back(token(i));
+    batch.labels.push_back(token(i + tokens));
+  }
+  return batch;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool const large = argc > 1 && std::string(argv[1]) == "125m";
+  int const steps = argc > 2 ? std::atoi(argv[2]) : 5;
+  LlamaConfig config{.vocab_size = 32000, .hidden_size = 288, .intermediate_size = 768,
+                     .num_hidden_layers = 6, .num_attention_heads = 6, .num_key_value_heads = 6,
+                     .head_dim = 48};
+  LlamaLayout layout{.micro_batch = 8, .seq_length = 256, .kv_copies = 1};
+  if (large) {
+    config.hidden_size = 768;
+    config.intermediate_size = 2048;
+    config.num_hidden_layers = config.num_attention_heads = 12;
+    config.num_key_value_heads = 4;
+    config.head_dim = 64;
+    layout.micro_batch = 2;
+    layout.seq_length = 512;
+  }
+  World<LlamaPlan, Xt, Single> world(make_plan(config, layout), {});
+  Llama<Duplicated, decltype(world)> const model(world, config);
+  initialize(model, 1);
+  Optimizer<Zero1<AdamW>, decltype(world)> optimizer(world, model, {});
+  auto const tokens = layout.micro_batch * layout.seq_length;
+  std::vector<Microbatch> const batches{random_batch(tokens, config.vocab_size)};
+  auto const step = [&] {
+    train_step(world, model, optimizer, std::span<Microbatch const>(batches), 3e-4);
+  };
+  step();
+  step();
+  auto const requests = this_arena().requests();
+  world.ledger = {};
+  std::vector<double> times, rates;
+  for (int i = 0; i < steps; ++i) {
+    times.push_back(seconds(step));
+    rates.push_back(gemm_rate());
+  }
+  auto const flops = static_cast<double>(world.ledger.flops) / steps;
+  auto const ms = median(times) * 1e3, floor = flops / (median(rates) * 1e9) * 1e3;
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  std::printf("%s: %.1f ms a step, %.0f tokens/s, %.1f GFLOP at %.1f GFLOP/s; products alone %.1f ms "
+              "at %.1f GFLOP/s, ratio %.2f; peak %.0f MB, arena %.0f MB live at most; "
+              "%zu requests to the system in these steps\n",
+              large ? "125m" : "15m", ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9,
+              flops * 1e-6 / ms, floor, median(rates), floor / ms,
+              static_cast<double>(usage.ru_maxrss) / 1024,
+              static_cast<double>(this_arena().peak()) / (1 << 20),
+              this_arena().requests() - requests);
+}
