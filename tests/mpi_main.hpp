@@ -77,8 +77,6 @@ struct AbortOnRequire : doctest::IReporter {
 
 DOCTEST_REGISTER_LISTENER("abort_on_require", 0, AbortOnRequire);
 
-namespace detail {
-
 /// The output of a rank that does not tell the job's summary.
 inline std::string without_summary(std::string const& output) {
   std::istringstream in(output);
@@ -87,8 +85,6 @@ inline std::string without_summary(std::string const& output) {
     if (line.rfind("[doctest]", 0) != 0) kept += line + "\n";
   return kept;
 }
-
-}  // namespace detail
 
 /// The `main` of such a program. The first rank with failures, or else rank 0, tells the summary.
 inline int run_under_mpi(int argc, char** argv) {
@@ -110,8 +106,7 @@ inline int run_under_mpi(int argc, char** argv) {
       MPI_Barrier(MPI_COMM_WORLD);
       if (rank != (teller + turn) % size || (mine == 0 && rank != teller && rank != 0)) continue;
       if (mine != 0) std::cout << "[rank " << rank << " of " << size << "]\n";
-      std::cout << (rank == teller ? output.str() : detail::without_summary(output.str()))
-                << std::flush;
+      std::cout << (rank == teller ? output.str() : without_summary(output.str())) << std::flush;
     }
     MPI_Barrier(MPI_COMM_WORLD);
     return worst;

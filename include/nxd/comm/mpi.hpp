@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <boost/mpi.hpp>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +10,10 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <nxd/comm/communicator.hpp>
+#include <nxd/core/dtype.hpp>
+#include <nxd/core/error.hpp>
+#include <nxd/core/expects.hpp>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -15,28 +21,35 @@
 #include <utility>
 #include <vector>
 
-#include <boost/mpi.hpp>
-
-#include <nxd/comm/communicator.hpp>
-#include <nxd/core/dtype.hpp>
-#include <nxd/core/error.hpp>
-
 namespace nxd {
 
 namespace detail {
 
+/// Frees a datatype when MPI ends: MPI_Finalize deletes the attributes of MPI_COMM_SELF first.
+inline void free_when_mpi_ends(MPI_Datatype& type) {
+  auto* const free_it = +[](MPI_Comm, int, void* value, void*) -> int {
+    return MPI_Type_free(static_cast<MPI_Datatype*>(value));
+  };
+  int key = MPI_KEYVAL_INVALID;
+  MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, free_it, &key, nullptr);
+  MPI_Comm_set_attr(MPI_COMM_SELF, key, &type);
+  MPI_Comm_free_keyval(&key);
+}
+
 /// Two bytes that travel as they are. Freed when MPI ends.
 inline MPI_Datatype half_type() {
-  static MPI_Datatype const type = [] {
+  static MPI_Datatype type = [] {
     MPI_Datatype made = MPI_DATATYPE_NULL;
     MPI_Type_contiguous(2, MPI_BYTE, &made);
     MPI_Type_commit(&made);
     return made;
   }();
+  [[maybe_unused]] static bool const once = (free_when_mpi_ends(type), true);
   return type;
 }
 
-template <class T> inline constexpr bool is_half = std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;
+template <class T>
+inline constexpr bool is_half = std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;
 
 /// @throws Error naming the call
 inline void check_mpi(int code, char const* call) {
@@ -49,8 +62,8 @@ inline void check_mpi(int code, char const* call) {
 
 }  // namespace detail
 
-/// T travels over MPI as what it is: MPI has a datatype for it. Other types go as serialized objects,
-/// on request: there is no silent slow path.
+/// T travels over MPI as what it is: MPI has a datatype for it. Other types go as serialized
+/// objects, on request: there is no silent slow path.
 template <class T>
 inline constexpr bool has_mpi_datatype =
     detail::is_half<T> || std::is_same_v<T, std::byte> || boost::mpi::is_mpi_datatype<T>::value;
@@ -59,29 +72,26 @@ inline constexpr bool has_mpi_datatype =
 template <class T> MPI_Datatype mpi_datatype() {
   static_assert(nxd::has_mpi_datatype<T>,
                 "Mpi: this type has no MPI datatype; send its bytes, or use broadcast_object");
-  if constexpr (detail::is_half<T>) return detail::half_type();
-  else if constexpr (std::is_same_v<T, std::byte>) return MPI_BYTE;
-  else if constexpr (has_mpi_datatype<T>) return boost::mpi::get_mpi_datatype<T>();
-  else return MPI_DATATYPE_NULL;
+  if constexpr (detail::is_half<T>)
+    return detail::half_type();
+  else if constexpr (std::is_same_v<T, std::byte>)
+    return MPI_BYTE;
+  else if constexpr (has_mpi_datatype<T>)
+    return boost::mpi::get_mpi_datatype<T>();
+  else
+    return MPI_DATATYPE_NULL;
 }
 
 namespace detail {
 
-/// Calls `step(first, count)` for pieces of n elements that a count of MPI can say.
-void in_pieces(std::size_t n, auto const& step) {
-  constexpr auto most = static_cast<std::size_t>(std::numeric_limits<int>::max() / 2 + 1);
-  for (std::size_t first = 0; first < n || first == 0; first += most) {
-    step(first, static_cast<int>(std::min(most, n - first)));
-    if (n == 0) break;
-  }
-}
-
-/// A block of n elements as one of something that MPI can count.
+/// A block of n elements as something that MPI can count: `most` of one kind is the limit of an
+/// int.
 class BlockType {
  public:
-  BlockType(std::size_t n, MPI_Datatype element) : count_(static_cast<int>(n)), type_(element) {
-    if (n <= static_cast<std::size_t>(std::numeric_limits<int>::max())) return;
-    constexpr std::size_t chunk = std::size_t{1} << 20;
+  BlockType(std::size_t n, MPI_Datatype element, std::size_t most = std::numeric_limits<int>::max())
+      : count_(static_cast<int>(n)), type_(element) {
+    if (n <= most) return;
+    auto const chunk = std::min(most, std::size_t{1} << 20);
     MPI_Aint lower = 0, extent = 0;
     MPI_Type_get_extent(element, &lower, &extent);
     MPI_Datatype whole = MPI_DATATYPE_NULL, rest = MPI_DATATYPE_NULL, part = MPI_DATATYPE_NULL;
@@ -99,8 +109,9 @@ class BlockType {
   }
   BlockType(BlockType const&) = delete;
   BlockType& operator=(BlockType const&) = delete;
+  /// On the way out of an error it calls nothing: MPI is about to be aborted.
   ~BlockType() {
-    if (owns_) MPI_Type_free(&type_);
+    if (owns_ && std::uncaught_exceptions() == 0) MPI_Type_free(&type_);
   }
   int count() const { return count_; }
   MPI_Datatype type() const { return type_; }
@@ -113,19 +124,58 @@ class BlockType {
 
 }  // namespace detail
 
-/// MPI from here to the end of its scope, one thread of each rank using it. One per program; see
-/// `guard_main`, which keeps it from ending while other ranks wait.
+/// MPI from here to the end of its scope, at thread level `funneled`: a rank may have threads, but
+/// the one that made the session makes all calls of MPI. One per program; see `guard_main`, which
+/// keeps it from ending while other ranks wait.
+/// @throws Error if this MPI does not offer the thread level
 class MpiSession {
  public:
   MpiSession(int& argc, char**& argv)
-      : environment_(argc, argv, boost::mpi::threading::funneled, true) {}
+      : environment_(argc, argv, boost::mpi::threading::funneled, true) {
+    if (boost::mpi::environment::thread_level() < boost::mpi::threading::funneled)
+      throw Error(ExitCode::internal,
+                  "this MPI allows no threads beside it; use one built with "
+                  "MPI_THREAD_FUNNELED or more");
+  }
 
  private:
   boost::mpi::environment environment_;
 };
 
-/// The ranks of an MPI job. Copies are the same communicator. Lines get communicators of their own, made
-/// by their members when they first meet.
+/// A message on its way: the memory that it leaves from or comes to must stay as it is until `wait`
+/// returns, or the end of this object, which waits too (but not on the way out of an error).
+class [[nodiscard]] Pending {
+ public:
+  Pending() = default;
+  explicit Pending(MPI_Request request) : request_(request) {}
+  Pending(Pending&& other) noexcept : request_(std::exchange(other.request_, MPI_REQUEST_NULL)) {}
+  Pending& operator=(Pending&& other) {
+    wait();
+    request_ = std::exchange(other.request_, MPI_REQUEST_NULL);
+    return *this;
+  }
+  ~Pending() {
+    if (std::uncaught_exceptions() == 0 && request_ != MPI_REQUEST_NULL)
+      MPI_Wait(&request_, MPI_STATUS_IGNORE);
+  }
+
+  /// Returns when the message has gone, or come.
+  void wait() { detail::check_mpi(MPI_Wait(&request_, MPI_STATUS_IGNORE), "MPI_Wait"); }
+
+  /// Has the message gone, or come?
+  bool done() {
+    int yes = 0;
+    detail::check_mpi(MPI_Test(&request_, &yes, MPI_STATUS_IGNORE), "MPI_Test");
+    return yes != 0;
+  }
+
+ private:
+  MPI_Request request_ = MPI_REQUEST_NULL;
+};
+
+/// The ranks of an MPI job. Copies are the same communicator. Lines get communicators of their own,
+/// made by their members when they first meet and kept until MPI ends: to free one is a collective
+/// call, which a rank that fails must not wait in.
 class Mpi {
  public:
   explicit Mpi(boost::mpi::communicator world = {}) : state_(std::make_shared<State>()) {
@@ -137,42 +187,72 @@ class Mpi {
   std::int64_t size() const { return state_->world.size(); }
 
   template <class T> void all_gather(Line line, std::span<T const> in, std::span<T> out) {
+    NXD_EXPECTS(std::ssize(out) == std::ssize(in) * line.count);
     detail::BlockType const block(in.size(), mpi_datatype<T>());
+    if (line.count == 1) return void(std::ranges::copy(in, out.begin()));
     detail::check_mpi(MPI_Allgather(in.data(), block.count(), block.type(), out.data(),
                                     block.count(), block.type(), communicator(line)),
                       "MPI_Allgather");
   }
 
   template <class T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
-    auto const count = static_cast<std::size_t>(line.count);
-    detail::BlockType const block(in.size() / count, mpi_datatype<T>());
+    NXD_EXPECTS(out.size() == in.size() && std::ssize(in) % line.count == 0);
+    detail::BlockType const block(in.size() / static_cast<std::size_t>(line.count),
+                                  mpi_datatype<T>());
+    if (line.count == 1) return void(std::ranges::copy(in, out.begin()));
     detail::check_mpi(MPI_Alltoall(in.data(), block.count(), block.type(), out.data(),
                                    block.count(), block.type(), communicator(line)),
                       "MPI_Alltoall");
   }
 
   template <class T> void broadcast(Line line, std::int64_t root, std::span<T> data) {
-    detail::in_pieces(data.size(), [&](std::size_t first, int n) {
-      detail::check_mpi(MPI_Bcast(data.data() + first, n, mpi_datatype<T>(),
-                                  static_cast<int>(root), communicator(line)),
-                        "MPI_Bcast");
-    });
+    detail::BlockType const block(data.size(), mpi_datatype<T>());
+    if (line.count == 1) return;
+    detail::check_mpi(MPI_Bcast(data.data(), block.count(), block.type(), static_cast<int>(root),
+                                communicator(line)),
+                      "MPI_Bcast");
   }
 
   template <class T> void send(std::int64_t to, int tag, std::span<T const> data) {
-    detail::in_pieces(data.size(), [&](std::size_t first, int n) {
-      detail::check_mpi(MPI_Send(data.data() + first, n, mpi_datatype<T>(), static_cast<int>(to),
-                                 tag, state_->world),
-                        "MPI_Send");
-    });
+    detail::BlockType const block(data.size(), mpi_datatype<T>());
+    detail::check_mpi(MPI_Send(data.data(), block.count(), block.type(), static_cast<int>(to), tag,
+                               state_->world),
+                      "MPI_Send");
   }
 
+  /// @throws Error if the message has another length
   template <class T> void receive(std::int64_t from, int tag, std::span<T> data) {
-    detail::in_pieces(data.size(), [&](std::size_t first, int n) {
-      detail::check_mpi(MPI_Recv(data.data() + first, n, mpi_datatype<T>(),
-                                 static_cast<int>(from), tag, state_->world, MPI_STATUS_IGNORE),
-                        "MPI_Recv");
-    });
+    detail::BlockType const block(data.size(), mpi_datatype<T>());
+    MPI_Status status;
+    detail::check_mpi(MPI_Recv(data.data(), block.count(), block.type(), static_cast<int>(from),
+                               tag, state_->world, &status),
+                      "MPI_Recv");
+    int blocks = 0;
+    MPI_Get_count(&status, block.type(), &blocks);
+    if (blocks != block.count())
+      throw Error(ExitCode::desync, "rank " + std::to_string(rank()) + " expects " +
+                                        std::to_string(data.size_bytes()) + " bytes from rank " +
+                                        std::to_string(from) + ", which sent fewer");
+  }
+
+  /// Starts to send. The receiver may use `receive` or `post_receive`.
+  template <class T> Pending post_send(std::int64_t to, int tag, std::span<T const> data) {
+    detail::BlockType const block(data.size(), mpi_datatype<T>());
+    MPI_Request request = MPI_REQUEST_NULL;
+    detail::check_mpi(MPI_Isend(data.data(), block.count(), block.type(), static_cast<int>(to), tag,
+                                state_->world, &request),
+                      "MPI_Isend");
+    return Pending(request);
+  }
+
+  /// Starts to receive into `data`.
+  template <class T> Pending post_receive(std::int64_t from, int tag, std::span<T> data) {
+    detail::BlockType const block(data.size(), mpi_datatype<T>());
+    MPI_Request request = MPI_REQUEST_NULL;
+    detail::check_mpi(MPI_Irecv(data.data(), block.count(), block.type(), static_cast<int>(from),
+                                tag, state_->world, &request),
+                      "MPI_Irecv");
+    return Pending(request);
   }
 
   void barrier() { detail::check_mpi(MPI_Barrier(state_->world), "MPI_Barrier"); }
@@ -186,9 +266,9 @@ class Mpi {
   /// The ranks of this job that share this rank's node.
   std::vector<std::int64_t> same_node() const {
     MPI_Comm node = MPI_COMM_NULL;
-    detail::check_mpi(MPI_Comm_split_type(state_->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
-                                          &node),
-                      "MPI_Comm_split_type");
+    detail::check_mpi(
+        MPI_Comm_split_type(state_->world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node),
+        "MPI_Comm_split_type");
     boost::mpi::communicator const shared(node, boost::mpi::comm_take_ownership);
     std::vector<int> ranks;
     boost::mpi::all_gather(shared, state_->world.rank(), ranks);
@@ -198,18 +278,19 @@ class Mpi {
  private:
   struct State {
     boost::mpi::communicator world;
-    std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, boost::mpi::communicator> lines;
+    std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, MPI_Comm> lines;
   };
 
   MPI_Comm communicator(Line line) {
     if (line.count == size()) return state_->world;
     auto const key = std::tuple{line.first, line.stride, line.count};
     auto const found = state_->lines.find(key);
-    return found != state_->lines.end() ? found->second : state_->lines.emplace(key, make(line)).first->second;
+    return found != state_->lines.end() ? found->second
+                                        : state_->lines.emplace(key, make(line)).first->second;
   }
 
   /// Only the members of the line make this call.
-  boost::mpi::communicator make(Line line) const {
+  MPI_Comm make(Line line) const {
     std::vector<int> ranks;
     for (std::int64_t i = 0; i < line.count; ++i) ranks.push_back(static_cast<int>(line.rank(i)));
     MPI_Group all = MPI_GROUP_NULL, members = MPI_GROUP_NULL;
@@ -222,7 +303,7 @@ class Mpi {
     MPI_Group_free(&all);
     detail::check_mpi(code, "MPI_Comm_create_group");
     MPI_Comm_set_errhandler(made, MPI_ERRORS_RETURN);
-    return {made, boost::mpi::comm_take_ownership};
+    return made;
   }
 
   std::shared_ptr<State> state_;
@@ -230,8 +311,9 @@ class Mpi {
 
 static_assert(Communicator<Mpi>);
 
-/// Runs `program(Mpi)` under MPI. What it throws ends the whole job at once, with one line that names
-/// the rank, and with the exit code of the error: no other rank waits for one that is gone.
+/// Runs `program(Mpi)` under MPI. What it throws ends the whole job at once, with one line that
+/// names the rank, and with the exit code of the error: no other rank waits for one that is gone.
+/// What it returns all ranks must return, since they leave MPI together.
 template <class Program> int guard_main(int argc, char** argv, Program const& program) {
   MpiSession const session(argc, argv);
   auto const fail = [](ExitCode code, char const* what) {
@@ -240,8 +322,10 @@ template <class Program> int guard_main(int argc, char** argv, Program const& pr
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     // What all ranks find wrong, one of them tells: its abort ends the others while they wait.
     if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    if (rank > 0) std::fprintf(stderr, "nxd: rank %d: %s\n", rank, what);
-    else std::fprintf(stderr, "nxd: %s\n", what);
+    if (rank > 0)
+      std::fprintf(stderr, "nxd: rank %d: %s\n", rank, what);
+    else
+      std::fprintf(stderr, "nxd: %s\n", what);
     std::fflush(nullptr);
     if (size > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
     return static_cast<int>(code);
@@ -254,6 +338,8 @@ template <class Program> int guard_main(int argc, char** argv, Program const& pr
     return fail(ExitCode::internal, "out of memory; use more ranks, or a smaller microbatch");
   } catch (std::exception const& e) {
     return fail(ExitCode::internal, e.what());
+  } catch (...) {
+    return fail(ExitCode::internal, "something was thrown that is not an exception");
   }
 }
 

@@ -63,11 +63,12 @@ inline LlamaConfig llama_config(TrainingConfig const& config, std::int64_t vocab
     return value.has_value();
   };
   set(c.num_hidden_layers, m.num_layers);
-  bool const resized = set(c.hidden_size, m.hidden_size) | set(c.num_attention_heads, m.num_attention_heads);
+  bool const wider = set(c.hidden_size, m.hidden_size);
+  bool const more_heads = set(c.num_attention_heads, m.num_attention_heads);
   set(c.intermediate_size, m.ffn_hidden_size);
   if (!set(c.num_key_value_heads, m.num_kv_heads) && c.num_key_value_heads == 0)
     c.num_key_value_heads = c.num_attention_heads;
-  if (!set(c.head_dim, m.kv_channels) && (resized || !head_dim_set) && c.num_attention_heads > 0)
+  if (!set(c.head_dim, m.kv_channels) && (wider || more_heads || !head_dim_set) && c.num_attention_heads > 0)
     c.head_dim = c.hidden_size / c.num_attention_heads;
   set(c.max_position_embeddings, m.max_position_embeddings);
   set(c.vocab_size, m.vocab_size);
