@@ -15,8 +15,8 @@ clean_up() {
   rm -rf "$session"
 }
 trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+job=
+trap '[[ -z $job ]] || { kill -TERM "$job"; wait "$job"; }; exit 143' TERM INT HUP
 
 skip() { echo "skipped: may not make network namespaces"; exit 77; }
 command -v ip > /dev/null || skip
@@ -54,8 +54,9 @@ printf -v command '%q ' "$mpirun" \
   --host 10.77.0.1:2,10.77.0.2:2 -np 4 "$program" "$@"
 before=$(ip netns exec "$a" cat /sys/class/net/wire/statistics/tx_bytes)
 timeout -k 5 120 ip netns exec "$a" unshare --uts --ipc --mount sh -c \
-  "hostname $a; mount -t tmpfs none /dev/shm; exec $command"
-status=$?
+  "hostname $a; mount -t tmpfs none /dev/shm; exec $command" &
+job=$!
+wait "$job"; status=$?
 after=$(ip netns exec "$a" cat /sys/class/net/wire/statistics/tx_bytes)
 echo "$((after - before)) bytes went from the first host to the second"
 exit "$status"

@@ -14,7 +14,7 @@ namespace {
 /// Trains over MPI and over threads: every rank ends with the same losses, norms and weights, bit for
 /// bit.
 template <class Region, class Strategy> void compare_transports() {
-  auto& comm = *test::world();
+  auto& comm = test::world();
   for (std::int64_t const tp : {1, 2, 4}) {
     if (comm.size() % tp != 0) continue;
     test::Job const job{.dp = comm.size() / tp, .tp = tp, .accumulate = 2, .steps = 10};
@@ -39,3 +39,5 @@ TEST_CASE("MPI trains as threads do, bit for bit: activations duplicated, state 
 TEST_CASE("MPI trains as threads do, bit for bit: sequence parallel, ZeRO-1") {
   compare_transports<SequenceParallel<Seq>, Zero1<AdamW>>();
 }
+
+int main(int argc, char** argv) { return nxd::test::run_under_mpi(argc, argv); }
