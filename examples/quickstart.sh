@@ -46,7 +46,7 @@ sequence_parallel=false
 if [[ $tp -gt 1 ]]; then sequence_parallel=true; fi
 
 cd "$root"
-source tools/packages.sh
+source cmake/packages.sh
 install_packages "${packages_to_train[@]}"
 [[ -e $data ]] || usage_error "--data $data: there is no such file or folder"
 

@@ -24,7 +24,7 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 cd "$root"
-source tools/packages.sh
+source cmake/packages.sh
 
 passed=0 failed=0 skipped=0
 finish() {

@@ -3,7 +3,7 @@
 
 #include "job.hpp"
 #include <nxd/nn/linear.hpp>
-#include <nxd/optim/zero1.hpp>
+#include <nxd/optim/optimizer.hpp>
 
 /// What an optimizer written by hand does first with each gradient.
 template <class Strategy, class G, class B>

@@ -3,7 +3,6 @@
 // expect: matches<nxd::Expected<nxd::Partial<nxd::DP> ?>, nxd::Got<nxd::Invariant<nxd::DP> ?> ?>
 // expect: the gradient must still await its sum over the data axes
 #include "gradient.hpp"
-#include <nxd/optim/optimizer.hpp>
 #include <nxd/tensor/reference.hpp>
 
 using namespace nxd;

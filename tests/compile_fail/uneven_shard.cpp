@@ -1,6 +1,8 @@
 // Thirty heads do not split evenly over four tensor-parallel ranks.
 // expect: splits_evenly<nxd::Heads, nxd::TP, 30, 4>
 // expect: a dimension must split evenly over the axis that it is sharded over
+#include <nxd/dist/fits.hpp>
+
 #include <nxd/autodiff/world.hpp>
 #include <nxd/nn/dims.hpp>
 

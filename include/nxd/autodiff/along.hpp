@@ -38,21 +38,21 @@ constexpr auto softmax(Var<X, W> const& x, double factor = 1) {
   auto& world = x.world();
   using B = typename W::backend;
   using M = Meeting<Along<D>, X, X, typename W::mesh>;
+  M::check();
   using Y = relaid_t<X, typename M::layout>;
   auto const y = world.template make<Y>();
-  if constexpr (B::has_elements) {
-    auto const [count, length] = detail::lines<X, D>(world.plan);
-    B::kernels::softmax(count, length, factor, data(x.value()), data(y));
-  }
+  auto const lines = detail::lines<X, D>(world.plan);
+  compute<B>([&](auto k) {
+    k.softmax(lines.count, lines.length, factor, data(x.value()), data(y));
+  });
   return world.record_if(
       M{}, y,
-      [gx = x.slot(), &world, y, factor]<class G>(Local<G, B> const& dy) {
+      [gx = x.slot(), &world, y, lines, factor]<class G>(Local<G, B> const& dy) {
         using C = Meeting<ChainRule, G, Y, typename W::mesh>;
         auto const dx = world.template make<relaid_t<X, typename C::layout>>();
-        if constexpr (B::has_elements) {
-          auto const lines = detail::lines<X, D>(world.plan);
-          B::kernels::softmax_pull(lines.count, lines.length, factor, data(y), data(dy), data(dx));
-        }
+        compute<B>([&](auto k) {
+          k.softmax_pull(lines.count, lines.length, factor, data(y), data(dy), data(dx));
+        });
         gx.accumulate(dx);
       },
       x.slot());
@@ -68,7 +68,9 @@ constexpr auto rms_norm(Var<X, W> const& x, Var<Y, W> const& weight, double epsi
   using B = typename W::backend;
   using T = typename X::element;
   using Normal = Meeting<Along<D>, X, X, typename W::mesh>;
+  Normal::check();
   using Scaled = detail::product_t<typename X::shape, relaid_t<X, typename Normal::layout>, Y, W>;
+  Scaled::check();
   using Z = relaid_t<X, typename Scaled::layout>;
   auto const lines = detail::lines<X, D>(world.plan);
   auto const inverse = B::template allocate<T>(lines.count);

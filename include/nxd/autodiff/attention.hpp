@@ -12,6 +12,24 @@ constexpr Verdict check_groups(std::int64_t heads, std::int64_t key_heads) {
   return {Rule::query_heads_must_be_a_multiple_of_key_heads, heads, key_heads};
 }
 
+namespace detail {
+
+template <class K, class V, class... As>
+constexpr void check_values(Mesh<As...>) {
+  static_assert((matches<Expected<placement_t<K, As>>, Got<placement_t<V, As>>> && ...),
+                "attention: the values are not placed as the keys are");
+}
+
+template <class Plan, class Heads, class KvHeads>
+constexpr void check_key_heads() {
+  constexpr auto verdict = check_groups(Plan::template static_extent<Heads>,
+                                        Plan::template static_extent<KvHeads>);
+  static_assert(nxd::accepted<verdict.broken, verdict.lhs, verdict.rhs>,
+                "attention: each key head serves a whole number of query heads");
+}
+
+}  // namespace detail
+
 /// Who sees whom.
 enum class Mask : std::uint8_t {
   causal,  ///< a query sees the keys up to its own place
@@ -24,15 +42,19 @@ enum class Mask : std::uint8_t {
 /// neighbours may share (`Shard<KvHeads, A, Copies>`). Out: like q. Cost: 4 Batch Heads Seq KeySeq
 /// HeadDim FLOPs, half of it if causal; two and a half times that backward.
 template <class T, class Batch, class Seq, class KeySeq, class Heads, class KvHeads, class HeadDim,
-          class LQ, class LK, class W>
+          class LQ, class LK, class LV, class W>
 constexpr auto attention(Var<Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, LQ>, W> const& q,
                          Var<Tensor<T, Shape<Batch, KeySeq, KvHeads, HeadDim>, LK>, W> const& k,
-                         Var<Tensor<T, Shape<Batch, KeySeq, KvHeads, HeadDim>, LK>, W> const& v,
+                         Var<Tensor<T, Shape<Batch, KeySeq, KvHeads, HeadDim>, LV>, W> const& v,
                          double scale, Mask mask = Mask::causal) {
   using Q = Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, LQ>;
   using K = Tensor<T, Shape<Batch, KeySeq, KvHeads, HeadDim>, LK>;
+  using V = Tensor<T, Shape<Batch, KeySeq, KvHeads, HeadDim>, LV>;
   using B = typename W::backend;
   using M = Meeting<Attend<Batch, Heads, KvHeads>, Q, K, typename W::mesh>;
+  M::check();
+  detail::check_values<K, V>(typename W::mesh{});
+  detail::check_key_heads<typename W::plan_type, Heads, KvHeads>();
   using Z = relaid_t<Q, typename M::layout>;
   auto& world = q.world();
   auto const& plan = world.plan;
@@ -65,7 +87,7 @@ constexpr auto attention(Var<Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, LQ>, W
         world.ledger.flops += forward / 2 * 5;
         auto const dq = world.template make<gradient_t<Q, typename W::mesh>>();
         auto const dk = world.template make<gradient_t<K, typename W::mesh>>();
-        auto const dv = world.template make<gradient_t<K, typename W::mesh>>();
+        auto const dv = world.template make<gradient_t<V, typename W::mesh>>();
         compute<B>([&](auto kernels) { kernels.attention_pull(sizes, data(q), data(k), data(v), data(z), B::data(sums),
                                      data(dz), data(dq), data(dk), data(dv)); });
         gq.accumulate(dq);

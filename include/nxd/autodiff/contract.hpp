@@ -73,33 +73,42 @@ template <class X, class Y>
 using unshared_t = decltype(without(typename X::shape{}, typename Y::shape{}) +
                             without(typename Y::shape{}, typename X::shape{}));
 
+}  // namespace detail
+
 /// Every dimension of the result comes from an operand, and what only one of them has stays.
 template <class S, class X, class Y>
 inline constexpr bool is_product_of =
-    std::same_as<decltype(without(unshared_t<X, Y>{}, S{})), Shape<>> &&
-    std::same_as<decltype(without(without(S{}, typename X::shape{}), typename Y::shape{})),
+    std::same_as<decltype(detail::without(detail::unshared_t<X, Y>{}, S{})), Shape<>> &&
+    std::same_as<decltype(detail::without(detail::without(S{}, typename X::shape{}),
+                                          typename Y::shape{})),
                  Shape<>>;
 
-}  // namespace detail
+template <class T, class U> inline constexpr bool is_one_element_type = std::same_as<T, U>;
 
 /// The products of x and y, summed over every dimension that S lacks: the matrix products of every
 /// index that x, y and S share. In: x[Kept, M, Summed], y[Kept, N, Summed], in any order. Out:
 /// z[S]. Cost: 2 * Kept * M * N * Summed FLOPs; twice that in the backward pass.
 template <class S, class X, class Y, class W>
 constexpr auto contract(Var<X, W> const& x, Var<Y, W> const& y) {
-  static_assert(detail::is_product_of<S, X, Y>,
+  static_assert(is_product_of<S, X, Y>,
                 "contract: only what both operands have is summed, and nothing is made up");
-  static_assert(std::same_as<typename X::element, typename Y::element>,
+  static_assert(nxd::is_one_element_type<typename X::element, typename Y::element>,
                 "contract: the operands have different element types; cast one of them");
   auto& world = x.world();
   using M = detail::product_t<S, X, Y, W>;
-  return world.record_if(
-      M{}, detail::contract<S>(world, x.value(), y.value()),
-      [gx = x.slot(), gy = y.slot(), &world, x = x.value(), y = y.value()](auto const& dz) {
-        detail::contract_into(gx, world, dz, y);
-        detail::contract_into(gy, world, x, dz);
-      },
-      x.slot(), y.slot());
+  if constexpr (!is_product_of<S, X, Y> ||
+                !is_one_element_type<typename X::element, typename Y::element>) {
+    return world.constant(world.template make<detail::product_tensor_t<S, X, Y, W>>());
+  } else {
+    M::check();
+    return world.record_if(
+        M{}, detail::contract<S>(world, x.value(), y.value()),
+        [gx = x.slot(), gy = y.slot(), &world, x = x.value(), y = y.value()](auto const& dz) {
+          detail::contract_into(gx, world, dz, y);
+          detail::contract_into(gy, world, x, dz);
+        },
+        x.slot(), y.slot());
+  }
 }
 
 /// Likewise, summed over every dimension that x and y share.

@@ -51,6 +51,7 @@ constexpr auto cross_entropy(Var<Tensor<T, Shape<Ds..., D>, LX>, W> const& logit
   using Y = Tensor<I, Shape<Ds...>, LY>;
   using B = typename W::backend;
   using M = Meeting<CrossEntropyOf<D>, X, Y, typename W::mesh>;
+  M::check();
   using Z = Tensor<T, Shape<Ds...>, typename M::layout>;
   auto& world = logits.world();
   auto const part = X::template local_slice<D>(world.plan, world.rank());

@@ -8,14 +8,17 @@
 
 namespace nxd {
 
+template <class S, class R> inline constexpr bool is_one_shape = std::same_as<S, R>;
+
 /// x + y, which are placed alike.
 template <class X, class Y, class W>
 constexpr auto operator+(Var<X, W> const& x, Var<Y, W> const& y) {
-  static_assert(std::same_as<typename X::shape, typename Y::shape>,
+  static_assert(nxd::is_one_shape<typename X::shape, typename Y::shape>,
                 "operator+: the terms have different dimensions");
   auto& world = x.world();
   using B = typename W::backend;
   using M = Meeting<Sum, X, Y, typename W::mesh>;
+  M::check();
   using Z = relaid_t<X, typename M::layout>;
   auto const z = world.template make<Z>();
   compute<B>([&](auto k) { k.add(Z::local_size(world.plan), data(x.value()), data(y.value()), data(z)); });
@@ -55,18 +58,19 @@ constexpr auto apply(F f, Var<X, W> const& x) {
   auto& world = x.world();
   using B = typename W::backend;
   using M = Meeting<Nonlinear, X, X, typename W::mesh>;
+  M::check();
   using Y = relaid_t<X, typename M::layout>;
   auto const y = world.template make<Y>();
   if constexpr (B::has_elements)
     std::transform(data(x.value()), data(x.value()) + X::local_size(world.plan), data(y), f);
   return world.record_if(
       M{}, y,
-      [gx = x.slot(), &world, f, x = x.value()]<class G>(Local<G, B> const& dy) {
+      [gx = x.slot(), &world, x = x.value()]<class G>(Local<G, B> const& dy) {
         using C = Meeting<ChainRule, G, X, typename W::mesh>;
         auto const dx = world.template make<relaid_t<X, typename C::layout>>();
         if constexpr (B::has_elements)
           std::transform(data(x), data(x) + X::local_size(world.plan), data(dy), data(dx),
-                         [f](auto at, auto g) { return g * f.derivative(at); });
+                         [](auto at, auto g) { return g * F::derivative(at); });
         gx.accumulate(dx);
       },
       x.slot());

@@ -16,6 +16,7 @@ constexpr auto look_up(Var<Tensor<I, Shape<Ds...>, L>, W> const& ids,
   using Y = Tensor<T, Shape<D, E>, M>;
   using B = typename W::backend;
   using Met = Meeting<LookUp<D>, X, Y, typename W::mesh>;
+  Met::check();
   using Z = Tensor<T, Shape<Ds..., E>, typename Met::layout>;
   auto& world = table.world();
   auto const part = Y::template local_slice<D>(world.plan, world.rank());

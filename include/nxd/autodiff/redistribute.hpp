@@ -150,7 +150,7 @@ constexpr Line line_of(W const& world) {
 
 /// A slice is taken, or joined, only where no inner axis slices the same dimension.
 template <class From, class To, class L>
-inline constexpr bool slices_in_order = [] {
+inline constexpr bool slices_in_order = way<From, To> == Way::stay || [] {
   bool ok = true;
   if constexpr (!std::same_as<typename Slicing<From>::dim, void>)
     ok = ok && slices_innermost<typename Slicing<From>::dim, typename From::axis, L>;
@@ -158,6 +158,11 @@ inline constexpr bool slices_in_order = [] {
     ok = ok && slices_innermost<typename Slicing<To>::dim, typename To::axis, L>;
   return ok;
 }();
+
+/// The move is legal, and what moves is where a type says.
+template <class From, class To, class L>
+inline constexpr bool can_move =
+    has_road<From, To> && slices_in_order<From, To, L> && !is_unknown<From>;
 
 /// What moves has no padding.
 template <class From, class To>
@@ -179,7 +184,7 @@ constexpr auto redistribute(W& world, Local<X, B> const& x) {
   using Y = placed_t<X, To>;
   constexpr auto how = way<From, To>;
   static_assert(has_road<From, To>, "redistribute: no collective leads from here to there");
-  static_assert(how == Way::stay || detail::slices_in_order<From, To, typename X::layout>,
+  static_assert(detail::slices_in_order<From, To, typename X::layout>,
                 "redistribute: an inner axis slices this dimension; move that one first");
   if constexpr (how == Way::stay) return as<Y>(x);
   else {
@@ -206,8 +211,10 @@ template <Placement To, class X, class W>
 constexpr auto redistribute(Var<X, W> const& x) {
   using From = placement_t<X, typename To::axis>;
   auto& world = x.world();
-  return world.record(
-      redistribute<To>(world, x.value()),
+  auto const y = redistribute<To>(world, x.value());
+  if constexpr (!detail::can_move<From, To, typename X::layout>) return world.constant(y);
+  else return world.record(
+      y,
       [gx = x.slot(), &world](auto const& dy) {
         if (gx.wanted()) gx.accumulate(redistribute<cotangent_t<From>>(world, dy));
       },

@@ -49,6 +49,9 @@ constexpr auto rotate(Var<Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, L>, W> co
   using X = Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, L>;
   using B = typename W::backend;
   using M = Meeting<Along<HeadDim>, X, X, typename W::mesh>;
+  M::check();
+  constexpr auto even = check_even(W::plan_type::template static_extent<HeadDim>);
+  static_assert(nxd::accepted<even.broken, even.lhs, even.rhs>, "rotate: it turns pairs");
   using Y = relaid_t<X, typename M::layout>;
   auto& world = x.world();
   require(HeadDim::name, check_even(extent<HeadDim>(world.plan)));

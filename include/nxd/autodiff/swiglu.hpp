@@ -28,6 +28,9 @@ constexpr std::int64_t last_extent(auto const& plan) {
 
 }  // namespace detail
 
+/// D is the last dimension but one of shape S.
+template <class D, class S> inline constexpr bool is_next_to_last_dim = detail::is_next_to_last<D>(S{});
+
 /// Gate and up are two. What is not known yet is not judged yet.
 constexpr Verdict check_pair(std::int64_t extent) {
   if (extent == dynamic || extent == 2) return {};
@@ -41,10 +44,13 @@ constexpr auto swiglu(Var<X, W> const& x) {
   auto& world = x.world();
   using B = typename W::backend;
   using M = Meeting<Along<Pair>, X, X, typename W::mesh>;
+  M::check();
   using Y = detail::without_dim_t<Pair, X, typename M::layout>;
   require(Pair::name, check_pair(extent<Pair>(world.plan)));
-  static_assert(detail::is_next_to_last<Pair>(typename X::shape{}),
+  static_assert(is_next_to_last_dim<Pair, typename X::shape>,
                 "swiglu: gate and up must be the last dimension but one");
+  constexpr auto pair = check_pair(W::plan_type::template static_extent<Pair>);
+  static_assert(nxd::accepted<pair.broken, pair.lhs, pair.rhs>, "swiglu: gate and up must be two");
   auto const columns = detail::last_extent<X>(world.plan);
   auto const rows = X::local_size(world.plan) / (2 * columns);
   auto const y = world.template make<Y>();

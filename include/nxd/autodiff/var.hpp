@@ -3,6 +3,7 @@
 
 #include <nxd/autodiff/tape.hpp>
 #include <nxd/core/verdict.hpp>
+#include <nxd/dist/fits.hpp>
 
 namespace nxd {
 
@@ -76,7 +77,7 @@ class Slot {
 /// A differentiable value: a tensor X, the elements that this rank holds of it, and the slot of its
 /// gradient. Copies share both; the elements live as long as a copy, or a pullback that needs them.
 template <class X, class World>
-class Var : Fits<typename X::layout, typename World::plan_type> {
+class Var {
  public:
   using tensor = X;
   using backend = typename World::backend;
@@ -106,6 +107,11 @@ class Var : Fits<typename X::layout, typename World::plan_type> {
   World* world_;
   Cell* cell_;
   [[no_unique_address]] Local<X, backend> value_;
+
+  using layout = typename X::layout;
+  using shape = typename X::shape;
+  static_assert(detail::check_axes(layout{}) && detail::check_dims(layout{}, shape{}) &&
+                detail::check_room<typename World::plan_type>(layout{}, shape{}));
 };
 
 }  // namespace nxd

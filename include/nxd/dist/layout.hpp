@@ -24,7 +24,18 @@ template <TensorDim D, MeshAxis A, PlanCount Copies> struct PartialShard { using
 template <MeshAxis A> struct Replicate { using axis = A; };
 template <MeshAxis A> struct Partial { using axis = A; };
 template <MeshAxis A> struct Invariant { using axis = A; };
+
+/// Where a tensor lies that the compiler has refused to make. Whatever follows takes it for what it
+/// needs: one mistake gives one error.
+template <MeshAxis A> struct Unknown { using axis = A; };
 // clang-format on
+
+template <class P> inline constexpr bool is_unknown = false;
+template <class A> inline constexpr bool is_unknown<Unknown<A>> = true;
+template <class T, class A> inline constexpr bool matches<Expected<T>, Got<Unknown<A>>> = true;
+template <class A, class T> inline constexpr bool matches<Expected<Unknown<A>>, Got<T>> = true;
+template <class A>
+inline constexpr bool matches<Expected<Unknown<A>>, Got<Unknown<A>>> = true;
 
 template <class P> concept Placement = MeshAxis<typename P::axis>;
 
@@ -36,10 +47,11 @@ template <class D, class A, class C> Shard<D, A, C> cotangent(PartialShard<D, A,
 template <class A> Partial<A> cotangent(Replicate<A>);
 template <class A> Replicate<A> cotangent(Partial<A>);
 template <class A> Invariant<A> cotangent(Invariant<A>);
+template <class A> Unknown<A> cotangent(Unknown<A>);
 
-template <class... Ps>
+template <class... As>
 consteval bool in_axis_order() {
-  std::array<int, sizeof...(Ps)> const orders{Ps::axis::order...};
+  std::array<int, sizeof...(As)> const orders{As::order...};
   return std::ranges::adjacent_find(orders, std::ranges::greater_equal{}) == orders.end();
 }
 
@@ -65,10 +77,10 @@ inline constexpr bool slices = std::same_as<typename Slicing<P>::dim, D>;
 
 /// The placements of a tensor, one per mesh axis, outermost first; an axis not listed replicates.
 /// Of two axes that slice one dimension, the outer one makes the larger blocks.
-template <Placement... Ps>
-struct Layout {
-  static_assert(detail::in_axis_order<Ps...>(), "Layout: list each axis once, outermost first");
-};
+template <Placement... Ps> struct Layout {};
+
+/// The axes of a layout are in order, and none of them comes twice.
+template <class... As> inline constexpr bool lists_each_axis_once = detail::in_axis_order<As...>();
 
 // Computations on types are written as functions that are declared and never defined.
 namespace detail {
@@ -78,7 +90,7 @@ template <class... Ps, class... Qs> Layout<Ps..., Qs...> operator+(Layout<Ps...>
 template <bool Keep, class P> using keep_if = std::conditional_t<Keep, Layout<P>, Layout<>>;
 
 template <class A> Replicate<A> sole(Layout<>);
-template <class A, class P> P sole(Layout<P>);
+template <class A, class P, class... Others> P sole(Layout<P, Others...>);
 
 template <class A, class... Ps>
 auto on(Layout<Ps...>)

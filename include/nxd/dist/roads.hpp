@@ -37,6 +37,9 @@ template <class D, class A> inline constexpr Way way<Invariant<A>, Shard<D, A>> 
 template <class D, class A> inline constexpr Way way<Shard<D, A>, Partial<A>> = Way::embed;
 template <class A> inline constexpr Way way<Replicate<A>, Partial<A>> = Way::once;
 
+template <class A, class To> requires(!std::same_as<To, Unknown<A>>)
+inline constexpr Way way<Unknown<A>, To> = Way::stay;
+
 template <class From, class To> inline constexpr bool has_road = way<From, To> != Way::none;
 
 /// Bytes that one rank puts on the wire, a ring or a direct exchange alike, for a tensor of which

@@ -137,22 +137,31 @@ struct CrossEntropyOf {
 /// Operation Op can be done on placements P and Q, each rank on what it holds.
 template <class Op, class P, class Q>
 inline constexpr bool is_local = !std::same_as<decltype(Op::of(P{}, Q{})), NeedsCommunication>;
+template <class Op, class A, class Q> inline constexpr bool is_local<Op, Unknown<A>, Q> = true;
+template <class Op, class P, class A> inline constexpr bool is_local<Op, P, Unknown<A>> = true;
+template <class Op, class A> inline constexpr bool is_local<Op, Unknown<A>, Unknown<A>> = true;
 
 /// Operation Op on tensors X and Y over a mesh.
 template <class Op, class X, class Y, class M> struct Meeting;
 
 template <class Op, class X, class Y, class... As>
 struct Meeting<Op, X, Y, Mesh<As...>> {
-  static constexpr bool ok = (is_local<Op, placement_t<X, As>, placement_t<Y, As>> && ...);
+  /// They can meet, and no mistake before this one is the reason.
+  static constexpr bool ok = (is_local<Op, placement_t<X, As>, placement_t<Y, As>> && ...) &&
+                             !(is_unknown<placement_t<X, As>> || ...) &&
+                             !(is_unknown<placement_t<Y, As>> || ...);
 
   template <class A, class P = decltype(Op::of(placement_t<X, A>{}, placement_t<Y, A>{}))>
-  using on = std::conditional_t<std::same_as<P, NeedsCommunication>, Replicate<A>, P>;
+  using on = std::conditional_t<std::same_as<P, NeedsCommunication>, Unknown<A>, P>;
 
+  /// The layout of the result; where they cannot meet, it is `Unknown`.
   using layout = decltype(detail::merge(on<As>{}...));
 
-  // Last, for clang stops reading a class where it fails.
-  static_assert((is_local<Op, placement_t<X, As>, placement_t<Y, As>> && ...),
-                "the operands cannot meet as they are placed; redistribute one of them");
+  /// Refuses what cannot meet. In a function, for clang takes nothing from a class that fails.
+  static constexpr void check() {
+    static_assert((is_local<Op, placement_t<X, As>, placement_t<Y, As>> && ...),
+                  "the operands cannot meet as they are placed; redistribute one of them");
+  }
 };
 
 }  // namespace nxd

@@ -33,7 +33,6 @@ template <class T, class S, class L = Layout<>> struct Tensor;
 
 template <class T, TensorDim... Ds, Placement... Ps>
 struct Tensor<T, Shape<Ds...>, Layout<Ps...>> {
-  static_assert((names_dim_of<Ps, Shape<Ds...>> && ...), "Tensor: only its dimensions are sharded");
   using element = T;
   using shape = Shape<Ds...>;
   using layout = Layout<Ps...>;
@@ -92,16 +91,6 @@ struct Tensor<T, Shape<Ds...>, Layout<Ps...>> {
     else return 0;
   }
 };
-
-/// A plan has room for a tensor as it is laid out, as far as types tell.
-template <class P, class Plan> struct Fits {};
-template <class D, class A, class Plan>
-struct Fits<Shard<D, A>, Plan> {
-  static_assert(
-      nxd::splits_evenly<D, A, Plan::template static_extent<D>, Plan::template static_extent<A>>,
-      "a dimension must split evenly over the axis that it is sharded over");
-};
-template <class... Ps, class Plan> struct Fits<Layout<Ps...>, Plan> : Fits<Ps, Plan>... {};
 
 /// The placement of tensor type X on axis A.
 template <class X, MeshAxis A> using placement_t = on_t<typename X::layout, A>;

@@ -34,11 +34,6 @@ constexpr auto settle_over(W& world, Local<G, B> const& gradient, Mesh<A, As...>
   else return settle_over(world, gradient, Mesh<As...>{}, data);
 }
 
-template <class... As>
-consteval std::size_t count_axes(Mesh<As...>) {
-  return sizeof...(As);
-}
-
 template <class W, class A>
 constexpr Line line_along(W const& world, Mesh<A>) {
   return line<A>(world.plan, world.rank());
@@ -64,6 +59,11 @@ constexpr auto settle(W& world, Local<G, B> const& gradient) {
   return detail::settle_over(world, gradient, M{}, typename Strategy::template axes<M>{});
 }
 
+/// A mesh in which ranks form a line, if any: of one axis, or of none.
+template <class M> inline constexpr bool has_one_axis = false;
+template <> inline constexpr bool has_one_axis<Mesh<>> = true;
+template <class A> inline constexpr bool has_one_axis<Mesh<A>> = true;
+
 /// Trains the parameters of a model: takes their gradients' sums, clips, updates. Strategy is
 /// `Zero1<AdamW>`, `Replicated<Sgd>`, ...; its update's state lives here, chunk by chunk.
 template <class Strategy, class World>
@@ -72,7 +72,7 @@ class Optimizer {
   using T = typename World::element;
   using K = typename B::kernels;
   using axes = typename Strategy::template axes<typename World::mesh>;
-  static_assert(detail::count_axes(axes{}) <= 1,
+  static_assert(has_one_axis<axes>,
                 "Optimizer: state is split over one data axis; name it: Zero1<AdamW, DP>");
 
  public:

@@ -48,8 +48,9 @@ template <class G, class... As, class... Ms>
 constexpr void check_gradient(Mesh<As...>, Mesh<Ms...>) {
   static_assert((matches<Expected<Partial<As>>, Got<placement_t<G, As>>> && ...),
                 "optimizer: the gradient must still await its sum over the data axes");
-  static_assert((is_whole_but_for<placement_t<G, Ms>, As...> && ...),
-                "optimizer: the gradient awaits a sum over another axis too; redistribute it");
+  if constexpr ((matches<Expected<Partial<As>>, Got<placement_t<G, As>>> && ...))
+    static_assert((is_whole_but_for<placement_t<G, Ms>, As...> && ...),
+                  "optimizer: the gradient awaits a sum over another axis too; redistribute it");
 }
 
 /// Splits the state of Update over Axes, which are the data axes if none are named: gradients are
@@ -74,6 +75,7 @@ struct Zero1 {
   static void reduce(W& world, Line along, Local<G, B> const& gradient, Chunk const& chunk,
                      typename G::element* to) {
     using T = typename G::element;
+    check_gradient<G>(axes<typename W::mesh>{}, typename W::mesh{});
     auto const size = G::local_size(world.plan);
     auto const room = static_cast<std::size_t>(chunk.room);
     auto const padded = chunk.room * along.count;
@@ -126,6 +128,7 @@ struct Replicated {
   template <class G, class W, class B>
   static void reduce(W& world, Line along, Local<G, B> const& gradient, Chunk const& chunk,
                      typename G::element* to) {
+    check_gradient<G>(axes<typename W::mesh>{}, typename W::mesh{});
     std::copy_n(data(gradient), chunk.count, to);
     all_reduce(world.comm, along,
                std::span<typename G::element>(to, static_cast<std::size_t>(chunk.count)));
