@@ -1,9 +1,10 @@
-// Grouped-query attention whose keys are split over the ranks and whose queries are not: most queries
-// do not find the keys that they look at.
+// Grouped-query attention whose keys are split over the ranks and whose queries are not: most
+// queries do not find the keys that they look at.
 // expect: is_local<nxd::Attend<nxd::Batch, nxd::Heads, nxd::KvHeads>, nxd::Replicate<nxd::TP> ?, nxd::Shard<nxd::KvHeads, nxd::TP(, nxd::Once)?> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/autodiff/attention.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 
@@ -14,7 +15,8 @@ using Given = Shard<Heads, TP>;
 #endif
 
 void step(Here& world) {
-  using Queries = Tensor<float, Shape<Batch, Seq, Heads, HeadDim>, with_t<Layout<Shard<Batch, DP>>, Given>>;
-  auto const k = world.random<Batched<Shape<Batch, KeySeq, KvHeads, HeadDim>, Shard<KvHeads, TP>>>();
-  attention(world.random<Queries>(), k, k, 0.5);
+  auto const q = world.random<Batched<Shape<Batch, Seq, Heads, HeadDim>, Given>>();
+  auto const k =
+      world.random<Batched<Shape<Batch, KeySeq, KvHeads, HeadDim>, Shard<KvHeads, TP>>>();
+  attention(q, k, k, 0.5);
 }

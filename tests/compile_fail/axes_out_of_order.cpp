@@ -1,4 +1,5 @@
-// A layout lists the outermost axis first; in another order the same words would say another layout.
+// A layout lists the outermost axis first; in another order the same words would say another
+// layout.
 // expect: lists_each_axis_once<nxd::TP, nxd::DP>
 // expect: Layout: list each axis once, outermost first
 #include <nxd/dist/fits.hpp>

@@ -1,5 +1,5 @@
-// A tensor made for a job with context parallelism, in a job whose mesh has no such axis: nobody would
-// ever take the sums that it awaits.
+// A tensor made for a job with context parallelism, in a job whose mesh has no such axis: nobody
+// would ever take the sums that it awaits.
 // expect: is_in_plan<nxd::CP, Job>
 // expect: Plan: it has no number for an axis or a dimension of a tensor
 #include <nxd/autodiff/world.hpp>

@@ -1,9 +1,11 @@
-// The bias of a row-parallel layer is added before the all-reduce: it comes out once for every rank.
+// The bias of a row-parallel layer is added before the all-reduce: it comes out once for every
+// rank.
 // expect: is_local<nxd::Sum, nxd::Partial<nxd::TP> ?, nxd::Replicate<nxd::TP> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/autodiff/elementwise.hpp>
 #include <nxd/autodiff/redistribute.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,9 +1,10 @@
-// Under sequence parallelism a column-parallel layer gathers its tokens itself. Handed tokens that are
-// gathered already, it would gather them again.
+// Under sequence parallelism a column-parallel layer gathers its tokens itself. Handed tokens that
+// are gathered already, it would gather them again.
 // expect: matches<nxd::Expected<nxd::Shard<nxd::Seq, nxd::TP(, nxd::Once)?> ?>, nxd::Got<nxd::Replicate<nxd::TP> ?> ?>
 // expect: ColumnParallel: x is not placed as its Region leaves activations between blocks
-#include "job.hpp"
 #include <nxd/nn/linear.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,5 +1,5 @@
-// Two neighbours hold the same key heads, so that each query head finds its own. Each of them has one
-// term of the weight's gradient; without the sum over the copies, they drift apart.
+// Two neighbours hold the same key heads, so that each query head finds its own. Each of them has
+// one term of the weight's gradient; without the sum over the copies, they drift apart.
 // expect: is_whole_but_for<nxd::PartialShard<nxd::KvHeads, nxd::TP, nxd::KvCopies>, nxd::DP>
 // expect: the gradient awaits a sum over another axis too
 #include "gradient.hpp"

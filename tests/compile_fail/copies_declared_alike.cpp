@@ -1,9 +1,10 @@
-// Copies that each rank uses in its own way have gradients of their own. No collective makes them one
-// use; who believes that they are must have summed them.
+// Copies that each rank uses in its own way have gradients of their own. No collective makes them
+// one use; who believes that they are must have summed them.
 // expect: has_road<nxd::Replicate<nxd::TP>, nxd::Invariant<nxd::TP> ?>
 // expect: redistribute: no collective leads from here to there
-#include "job.hpp"
 #include <nxd/autodiff/redistribute.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 
@@ -14,6 +15,5 @@ using Given = Partial<TP>;
 #endif
 
 void step(Here& world) {
-  using X = Tensor<float, Shape<Batch, Hidden>, with_t<Layout<Shard<Batch, DP>>, Given>>;
-  redistribute<Invariant<TP>>(world.random<X>());
+  redistribute<Invariant<TP>>(world.random<Batched<Shape<Batch, Hidden>, Given>>());
 }

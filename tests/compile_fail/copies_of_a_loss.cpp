@@ -1,9 +1,10 @@
-// Every data-parallel rank holds the loss, and each copy counts as a loss of its own: gradients come
-// out too long by the number of ranks.
+// Every data-parallel rank holds the loss, and each copy counts as a loss of its own: gradients
+// come out too long by the number of ranks.
 // expect: is_one_loss<nxd::Replicate<nxd::DP> ?>
 // expect: backward: each rank's copy of the loss would count
-#include "job.hpp"
 #include <nxd/autodiff/redistribute.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -2,8 +2,9 @@
 // forgotten copy to the tensor-parallel region, whose backward pass is the all-reduce of dx.
 // expect: is_local<nxd::Contraction<.*nxd::Invariant<nxd::TP> ?, nxd::Shard<nxd::Ffn, nxd::TP(, nxd::Once)?> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/autodiff/redistribute.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,9 +1,11 @@
-// A row-parallel product by hand, and its all-reduce forgotten: gelu(a) + gelu(b) is not gelu(a + b).
+// A row-parallel product by hand, and its all-reduce forgotten: gelu(a) + gelu(b) is not gelu(a +
+// b).
 // expect: is_local<nxd::Nonlinear, nxd::Partial<nxd::TP> ?, nxd::Partial<nxd::TP> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/autodiff/elementwise.hpp>
 #include <nxd/autodiff/redistribute.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

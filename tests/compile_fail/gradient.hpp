@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "job.hpp"
 #include <nxd/nn/linear.hpp>
 #include <nxd/optim/optimizer.hpp>
+
+#include "job.hpp"
 
 /// What an optimizer written by hand does first with each gradient.
 template <class Strategy, class G, class B>

@@ -1,9 +1,10 @@
-// Head and embedding share one weight, whose rows are split over the vocabulary. A head that takes a
-// slice of the hidden dimension, as a row-parallel layer does, cannot use it.
+// Head and embedding share one weight, whose rows are split over the vocabulary. A head that takes
+// a slice of the hidden dimension, as a row-parallel layer does, cannot use it.
 // expect: is_local<nxd::Contraction<.*nxd::Shard<nxd::Hidden, nxd::TP(, nxd::Once)?> ?, nxd::Shard<nxd::Vocab, nxd::TP(, nxd::Once)?> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/nn/embedding.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,5 +1,5 @@
-// Queries are split by heads, keys are not. Heads are kept, not summed: a slice has to meet the same
-// slice.
+// Queries are split by heads, keys are not. Heads are kept, not summed: a slice has to meet the
+// same slice.
 // expect: is_local<nxd::Contraction<.*nxd::Shard<nxd::Heads, nxd::TP(, nxd::Once)?> ?, nxd::Replicate<nxd::TP> ?>
 // expect: the operands cannot meet as they are placed
 #include "job.hpp"
@@ -14,6 +14,6 @@ using Given = Shard<Heads, TP>;
 
 void step(Here& world) {
   auto const q = world.random<Batched<Shape<Batch, Seq, Heads, HeadDim>, Shard<Heads, TP>>>();
-  using Keys = Tensor<float, Shape<Batch, KeySeq, Heads, HeadDim>, with_t<Layout<Shard<Batch, DP>>, Given>>;
-  contract<Shape<Batch, Heads, Seq, KeySeq>>(q, world.random<Keys>());
+  auto const k = world.random<Batched<Shape<Batch, KeySeq, Heads, HeadDim>, Given>>();
+  contract<Shape<Batch, Heads, Seq, KeySeq>>(q, k);
 }

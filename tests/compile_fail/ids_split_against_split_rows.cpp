@@ -1,9 +1,10 @@
-// Each rank holds some rows of the embedding, and is given some of the tokens: a token meets only the
-// rows of its own rank.
+// Each rank holds some rows of the embedding, and is given some of the tokens: a token meets only
+// the rows of its own rank.
 // expect: is_local<nxd::LookUp<nxd::Vocab>, nxd::Shard<nxd::Seq, nxd::TP(, nxd::Once)?> ?, nxd::Shard<nxd::Vocab, nxd::TP(, nxd::Once)?> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/nn/embedding.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -17,7 +17,8 @@ using Here = nxd::World<Job, nxd::Meta<float>>;
 
 /// A tensor of floats with these dimensions, its batch split over DP, and placed so on TP.
 template <class Shape, class OnTp>
-using Batched = nxd::Tensor<float, Shape, nxd::Layout<nxd::Shard<nxd::Batch, nxd::DP>, OnTp>>;
+using Batched =
+    nxd::Tensor<float, Shape, nxd::with_t<nxd::Layout<nxd::Shard<nxd::Batch, nxd::DP>>, OnTp>>;
 
 /// A weight: whole on every rank of DP, and placed so on TP.
 template <class Shape, class OnTp>

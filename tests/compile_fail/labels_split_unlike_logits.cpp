@@ -1,9 +1,10 @@
-// Logits are split over the vocabulary, labels along the sequence: a rank knows the labels of a part of
-// the tokens that it has logits of.
+// Logits are split over the vocabulary, labels along the sequence: a rank knows the labels of a
+// part of the tokens that it has logits of.
 // expect: is_local<nxd::CrossEntropyOf<nxd::Vocab>, nxd::Shard<nxd::Vocab, nxd::TP(, nxd::Once)?> ?, nxd::Shard<nxd::Seq, nxd::TP(, nxd::Once)?> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/autodiff/cross_entropy.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

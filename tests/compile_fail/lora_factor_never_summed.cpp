@@ -1,5 +1,5 @@
-// The first factor of a low-rank branch is whole on every rank, but each rank's gradient of it comes
-// from its own slice of the outputs: one term of a sum over TP that was never taken.
+// The first factor of a low-rank branch is whole on every rank, but each rank's gradient of it
+// comes from its own slice of the outputs: one term of a sum over TP that was never taken.
 // expect: is_whole_but_for<nxd::Partial<nxd::TP>, nxd::DP>
 // expect: the gradient awaits a sum over another axis too
 #include "gradient.hpp"

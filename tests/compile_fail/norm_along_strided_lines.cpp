@@ -1,8 +1,9 @@
 // A norm over the hidden dimension of activations that have it first.
 // expect: is_last_dim<nxd::Hidden, .*nxd::Shape<nxd::Hidden, nxd::Seq>
 // expect: rms_norm: its dimension must be the last one
-#include "job.hpp"
 #include <nxd/autodiff/along.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

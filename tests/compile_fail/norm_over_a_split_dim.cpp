@@ -1,9 +1,10 @@
 // Each rank would normalise by the mean square of its own slice of the hidden dimension.
 // expect: is_local<nxd::Along<nxd::Hidden>, nxd::Shard<nxd::Hidden, nxd::TP(, nxd::Once)?> ?, nxd::Shard<nxd::Hidden, nxd::TP(, nxd::Once)?> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/autodiff/along.hpp>
 #include <nxd/autodiff/redistribute.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

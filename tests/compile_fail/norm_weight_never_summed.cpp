@@ -1,9 +1,10 @@
-// Under sequence parallelism each rank scales its own tokens, and has one term of the gradient of the
-// scale. A step along that term lets the ranks' copies of the norm's weight drift apart.
+// Under sequence parallelism each rank scales its own tokens, and has one term of the gradient of
+// the scale. A step along that term lets the ranks' copies of the norm's weight drift apart.
 // expect: is_whole_but_for<nxd::Partial<nxd::TP>, nxd::DP>
 // expect: the gradient awaits a sum over another axis too
-#include "gradient.hpp"
 #include <nxd/nn/norm.hpp>
+
+#include "gradient.hpp"
 
 using namespace nxd;
 

@@ -1,9 +1,10 @@
-// Activations are split along the sequence, but the norm was not told: its weight counts as used alike
-// on all ranks, and its gradient would never be summed over them.
+// Activations are split along the sequence, but the norm was not told: its weight counts as used
+// alike on all ranks, and its gradient would never be summed over them.
 // expect: is_local<nxd::Contraction<.*nxd::Shard<nxd::Seq, nxd::TP(, nxd::Once)?> ?, nxd::Invariant<nxd::TP> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/nn/norm.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,9 +1,10 @@
-// Two axes slice the rows of a weight, as in fully sharded data parallelism over tensor parallelism.
-// Gathered over the outer axis first, its rows come out shuffled.
+// Two axes slice the rows of a weight, as in fully sharded data parallelism over tensor
+// parallelism. Gathered over the outer axis first, its rows come out shuffled.
 // expect: slices_in_order<nxd::Shard<nxd::Ffn, nxd::DP(, nxd::Once)?> ?, nxd::Replicate<nxd::DP>
 // expect: redistribute: an inner axis slices this dimension; move that one first
-#include "job.hpp"
 #include <nxd/autodiff/redistribute.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,8 +1,10 @@
-// The wanted scores have a dimension that neither queries nor keys have: the keys were never renamed.
+// The wanted scores have a dimension that neither queries nor keys have: the keys were never
+// renamed.
 // expect: is_product_of<nxd::Shape<nxd::Batch, nxd::Heads, nxd::Seq, nxd::KeySeq>
 // expect: contract: only what both operands have is summed, and nothing is made up
-#include "job.hpp"
 #include <nxd/autodiff/rename.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,8 +1,9 @@
 // A row-parallel layer multiplies slices. Here nothing has made slices.
 // expect: matches<nxd::Expected<nxd::Shard<nxd::Ffn, nxd::TP(, nxd::Once)?> ?>, nxd::Got<nxd::Invariant<nxd::TP> ?> ?>
 // expect: RowParallel: x is not a slice of its input dimension
-#include "job.hpp"
 #include <nxd/nn/linear.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

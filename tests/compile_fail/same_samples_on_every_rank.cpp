@@ -1,9 +1,10 @@
-// Every data-parallel rank computes on the same samples, and so their gradients are the same already.
-// Summed over the ranks by the optimizer, they come out too long by the number of ranks.
+// Every data-parallel rank computes on the same samples, and so their gradients are the same
+// already. Summed over the ranks by the optimizer, they come out too long by the number of ranks.
 // expect: matches<nxd::Expected<nxd::Partial<nxd::DP> ?>, nxd::Got<nxd::Invariant<nxd::DP> ?> ?>
 // expect: the gradient must still await its sum over the data axes
-#include "gradient.hpp"
 #include <nxd/tensor/reference.hpp>
+
+#include "gradient.hpp"
 
 using namespace nxd;
 

@@ -1,5 +1,5 @@
-// One operand holds a slice of the summed dimension, the other the whole of it: a row-parallel weight
-// that was never split.
+// One operand holds a slice of the summed dimension, the other the whole of it: a row-parallel
+// weight that was never split.
 // expect: is_local<nxd::Contraction<nxd::Summed<nxd::Ffn>, nxd::Kept<> ?>, nxd::Shard<nxd::Ffn, nxd::TP(, nxd::Once)?> ?, nxd::Replicate<nxd::TP> ?>
 // expect: the operands cannot meet as they are placed
 #include "job.hpp"

@@ -1,8 +1,9 @@
 // The scores of one query do not lie side by side: their lines are not the last dimension.
 // expect: is_last_dim<nxd::KeySeq, .*nxd::Shape<nxd::KeySeq, nxd::Seq>
 // expect: softmax: its dimension must be the last one
-#include "job.hpp"
 #include <nxd/autodiff/along.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

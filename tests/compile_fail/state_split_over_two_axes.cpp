@@ -1,8 +1,9 @@
 // With data and context parallelism both, nobody has said over which ranks the state is split.
 // expect: has_one_axis<nxd::Mesh<nxd::DP, nxd::CP> ?>
 // expect: Optimizer: state is split over one data axis; name it
-#include "gradient.hpp"
 #include <nxd/tensor/reference.hpp>
+
+#include "gradient.hpp"
 
 using namespace nxd;
 

@@ -1,8 +1,9 @@
 // A residual of another shape: what has as many elements need not be the same thing.
 // expect: is_one_shape<nxd::Shape<nxd::Seq, nxd::Hidden>, nxd::Shape<nxd::Hidden, nxd::Seq>
 // expect: operator\+: the terms have different dimensions
-#include "job.hpp"
 #include <nxd/autodiff/elementwise.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,10 +1,11 @@
-// The weight of embedding and head has two gradients. One is reduce-scattered over the data-parallel
-// ranks before they are added: a slice of a sum meets a term of one.
+// The weight of embedding and head has two gradients. One is reduce-scattered over the
+// data-parallel ranks before they are added: a slice of a sum meets a term of one.
 // expect: is_local<nxd::Sum, nxd::Shard<nxd::Hidden, nxd::DP(, nxd::Once)?> ?, nxd::Partial<nxd::DP> ?>
 // expect: the operands cannot meet as they are placed
-#include "job.hpp"
 #include <nxd/autodiff/elementwise.hpp>
 #include <nxd/autodiff/redistribute.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 

@@ -1,8 +1,9 @@
 // The values of some heads against the keys of others: key and value projections were split apart.
 // expect: matches<nxd::Expected<.*Shard<nxd::KvHeads, nxd::TP.*, nxd::Got<
 // expect: attention: the values are not placed as the keys are
-#include "job.hpp"
 #include <nxd/autodiff/attention.hpp>
+
+#include "job.hpp"
 
 using namespace nxd;
 
@@ -14,7 +15,8 @@ using Given = Shard<KvHeads, TP>;
 
 void step(Here& world) {
   auto const q = world.random<Batched<Shape<Batch, Seq, Heads, HeadDim>, Shard<Heads, TP>>>();
-  auto const k = world.random<Batched<Shape<Batch, KeySeq, KvHeads, HeadDim>, Shard<KvHeads, TP>>>();
-  using Values = Tensor<float, Shape<Batch, KeySeq, KvHeads, HeadDim>, with_t<Layout<Shard<Batch, DP>>, Given>>;
-  attention(q, k, world.random<Values>(), 0.5);
+  auto const k =
+      world.random<Batched<Shape<Batch, KeySeq, KvHeads, HeadDim>, Shard<KvHeads, TP>>>();
+  auto const v = world.random<Batched<Shape<Batch, KeySeq, KvHeads, HeadDim>, Given>>();
+  attention(q, k, v, 0.5);
 }

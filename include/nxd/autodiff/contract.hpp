@@ -117,4 +117,11 @@ constexpr auto contract(Var<X, W> const& x, Var<Y, W> const& y) {
   return contract<detail::unshared_t<X, Y>>(x, y);
 }
 
+/// Refuses operands of different worlds.
+template <class X, class Y, class V, class W> requires(!std::same_as<V, W>)
+constexpr auto contract(Var<X, V> const&, Var<Y, W> const& y) {
+  static_assert(is_one_world<V, W>, "contract: the operands belong to different worlds");
+  return y;
+}
+
 }  // namespace nxd

@@ -15,20 +15,26 @@ template <class X, class Y, class W>
 constexpr auto operator+(Var<X, W> const& x, Var<Y, W> const& y) {
   static_assert(nxd::is_one_shape<typename X::shape, typename Y::shape>,
                 "operator+: the terms have different dimensions");
-  auto& world = x.world();
-  using B = typename W::backend;
-  using M = Meeting<Sum, X, Y, typename W::mesh>;
-  M::check();
-  using Z = relaid_t<X, typename M::layout>;
-  auto const z = world.template make<Z>();
-  compute<B>([&](auto k) { k.add(Z::local_size(world.plan), data(x.value()), data(y.value()), data(z)); });
-  return world.record_if(
-      M{}, z,
-      [gx = x.slot(), gy = y.slot()](auto const& dz) {
-        gx.accumulate(dz);
-        gy.accumulate(dz);
-      },
-      x.slot(), y.slot());
+  if constexpr (!is_one_shape<typename X::shape, typename Y::shape>) {
+    return x;
+  } else {
+    auto& world = x.world();
+    using B = typename W::backend;
+    using M = Meeting<Sum, X, Y, typename W::mesh>;
+    M::check();
+    using Z = relaid_t<X, typename M::layout>;
+    auto const z = world.template make<Z>();
+    compute<B>([&](auto k) {
+      k.add(Z::local_size(world.plan), data(x.value()), data(y.value()), data(z));
+    });
+    return world.record_if(
+        M{}, z,
+        [gx = x.slot(), gy = y.slot()](auto const& dz) {
+          gx.accumulate(dz);
+          gy.accumulate(dz);
+        },
+        x.slot(), y.slot());
+  }
 }
 
 /// a x, element by element, for a number a.

@@ -157,4 +157,7 @@ class World {
   std::uint64_t inputs_ = 0;
 };
 
+/// Only in one world can values meet: it has the plan, the peers, and the tape of all of them.
+template <class V, class W> inline constexpr bool is_one_world = std::same_as<V, W>;
+
 }  // namespace nxd
