@@ -1,63 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
+//
 // How do collectives of one fixed order compare with MPI's own? Prints the ratio of times, ours
 // over MPI's: below 1 ours is faster. Both are timed in turn, in one run.
 //
 //   mpirun -np N collectives [--json]
-#include <algorithm>
+
 #include <cstdio>
 #include <cstring>
-#include <functional>
-#include <nxd/comm/mpi.hpp>
-#include <nxd/comm/reduce.hpp>
 #include <span>
 #include <string>
 #include <vector>
+
+#include <nxd/comm/mpi.hpp>
+#include <nxd/comm/reduce.hpp>
+
+#include "measure.hpp"
 
 namespace {
 
 using namespace nxd;
 
-struct Timing {
-  double ours;
-  double theirs;
-  double ratio;  ///< median of the ratios of neighbours
-};
-
-/// Seconds of one call on the slowest rank.
-double seconds(std::function<void()> const& call, int repeats) {
+/// Seconds of one call on the slowest rank, over `repeats` of them.
+double slowest(std::function<void()> const& call, int repeats) {
   MPI_Barrier(MPI_COMM_WORLD);
-  auto const start = MPI_Wtime();
-  for (int i = 0; i < repeats; ++i) call();
-  double elapsed = (MPI_Wtime() - start) / repeats;
+  double elapsed = bench::seconds([&] {
+    for (int i = 0; i < repeats; ++i) call();
+  });
+  elapsed /= repeats;
   MPI_Allreduce(MPI_IN_PLACE, &elapsed, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
   return elapsed;
 }
 
-double median(std::vector<double> values) {
-  auto const middle = values.begin() + std::ssize(values) / 2;
-  std::ranges::nth_element(values, middle);
-  return *middle;
-}
-
-Timing compare(std::function<void()> const& ours, std::function<void()> const& theirs,
-               std::size_t bytes) {
+bench::Pair compare(std::function<void()> const& ours, std::function<void()> const& theirs,
+                    std::size_t bytes) {
   int const repeats = bytes < 100'000 ? 200 : bytes < 1'000'000 ? 30 : bytes < 10'000'000 ? 4 : 1;
-  std::vector<double> a, b, ratios;
-  for (int turn = -2; turn < 11; ++turn) {
-    bool const ours_first = turn % 2 == 0;
-    double first = seconds(ours_first ? ours : theirs, repeats);
-    double second = seconds(ours_first ? theirs : ours, repeats);
-    if (!ours_first) std::swap(first, second);
-    if (turn < 0) continue;
-    a.push_back(first);
-    b.push_back(second);
-    ratios.push_back(first / second);
-  }
-  return {median(a), median(b), median(ratios)};
+  return bench::compare(ours, theirs, 11, [=](auto const& work) { return slowest(work, repeats); });
 }
 
 void measure(Mpi& mpi, std::size_t bytes,
-             std::function<void(char const*, std::size_t, Timing)> const& tell) {
+             std::function<void(char const*, std::size_t, bench::Pair)> const& tell) {
   Line const line{0, 1, mpi.size(), mpi.rank()};
   auto const ranks = static_cast<std::size_t>(mpi.size());
   auto const n = bytes / sizeof(float) / ranks * ranks;
@@ -94,7 +75,7 @@ int main(int argc, char** argv) {
   bool const json = argc > 1 && std::strcmp(argv[1], "--json") == 0;
   return guard_main(argc, argv, [&](Mpi mpi) {
     std::string rows;
-    auto const tell = [&](char const* name, std::size_t bytes, Timing t) {
+    auto const tell = [&](char const* name, std::size_t bytes, bench::Pair t) {
       char row[256];
       std::snprintf(row, sizeof row,
                     json ? "%s{\"collective\": \"%s\", \"bytes\": %zu, \"ours_us\": %.2f, "

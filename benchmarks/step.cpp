@@ -1,39 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How long is a training step of a Llama, and how far is it from the matrix products that it is made of?
+// How long is a training step of a Llama, and how far is it from the matrix products that it is
+// made of?
 //
-//   step [15m|125m] [steps]        threads: OMP_NUM_THREADS
+//   step [15m|125m] [STEPS] [--json]        threads: OMP_NUM_THREADS
 //
-// The floor is the step's FLOPs at the rate of one large sgemm, measured in the same run between steps.
+// The floor is the step's FLOPs at the rate of one large sgemm, measured in the same run between
+// steps.
 
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <string>
-#include <vector>
-
 #include <nxd/models/llama.hpp>
 #include <nxd/models/llama_plan.hpp>
 #include <nxd/tensor/xtensor.hpp>
 #include <nxd/train/step.hpp>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "measure.hpp"
 
 using namespace nxd;
+using nxd::bench::median, nxd::bench::seconds;
 
 namespace {
-
-double seconds(auto const& work) {
-  auto const start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
 
 /// GFLOP/s of a product of three square matrices.
 double gemm_rate() {
@@ -63,10 +56,15 @@ Microbatch random_batch(std::int64_t tokens, std::int64_t vocabulary) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool const large = argc > 1 && std::string(argv[1]) == "125m";
+  bool const large = argc > 1 && std::string_view(argv[1]) == "125m";
+  auto const* const size = large ? "125m" : "15m";
   int const steps = argc > 2 ? std::atoi(argv[2]) : 5;
-  LlamaConfig config{.vocab_size = 32000, .hidden_size = 288, .intermediate_size = 768,
-                     .num_hidden_layers = 6, .num_attention_heads = 6, .num_key_value_heads = 6,
+  LlamaConfig config{.vocab_size = 32000,
+                     .hidden_size = 288,
+                     .intermediate_size = 768,
+                     .num_hidden_layers = 6,
+                     .num_attention_heads = 6,
+                     .num_key_value_heads = 6,
                      .head_dim = 48};
   LlamaLayout layout{.micro_batch = 8, .seq_length = 256, .kv_copies = 1};
   if (large) {
@@ -100,12 +98,23 @@ int main(int argc, char** argv) {
   auto const ms = median(times) * 1e3, floor = flops / (median(rates) * 1e9) * 1e3;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  std::printf("%s: %.1f ms a step, %.0f tokens/s, %.1f GFLOP at %.1f GFLOP/s; products alone %.1f ms "
-              "at %.1f GFLOP/s, ratio %.2f; peak %.0f MB, arena %.0f MB live at most; "
-              "%zu requests to the system in these steps\n",
-              large ? "125m" : "15m", ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9,
-              flops * 1e-6 / ms, floor, median(rates), floor / ms,
-              static_cast<double>(usage.ru_maxrss) / 1024,
-              static_cast<double>(this_arena().peak()) / (1 << 20),
-              this_arena().requests() - requests);
+  bool const json = std::ranges::any_of(std::span(argv, argv + argc),
+                                        [](std::string_view a) { return a == "--json"; });
+  auto const peak = static_cast<double>(usage.ru_maxrss) / 1024;
+  auto const asked = this_arena().requests() - requests;
+  if (json)
+    std::printf(
+        "{\"benchmark\": \"step\", \"size\": \"%s\", \"ms\": %.2f, \"tokens_per_s\": %.1f, "
+        "\"gflop\": %.2f, "
+        "\"floor_ms\": %.2f, \"of_floor\": %.4f, \"peak_mb\": %.1f}\n",
+        size, ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, floor, floor / ms, peak);
+  else
+    std::printf(
+        "%s: %.1f ms a step, %.0f tokens/s, %.1f GFLOP at %.1f GFLOP/s\n"
+        "products alone: %.1f ms at %.1f GFLOP/s, %.2f of the step\n"
+        "memory: peak %.0f MB, of which live in the arena %.0f MB; requests to the system in these "
+        "steps: %zu\n",
+        size, ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, flops * 1e-6 / ms, floor,
+        median(rates), floor / ms, peak, static_cast<double>(this_arena().peak()) / (1 << 20),
+        asked);
 }

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Compares a training step with PyTorch's, on the same Llama, batch and threads.
+#
+#   benchmarks/compare_torch.sh [--turns N] [--threads N] [--build DIR] [15m|125m ...]
+#
+#   --turns N    how often each is run, in turn (5)
+#   --threads N  threads of each (as many as there are cores)
+#   --build DIR  where bin/step is (build/release)
+#   --help       this text
+#
+# Needs PyTorch for /usr/bin/python3 (on Debian: apt install python3-torch). Prints medians of the ratios of
+# neighbouring runs. The exit status is 1 if a ratio misses its bar.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+build=$root/build/release turns=5 threads=$(nproc) sizes=()
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+    --turns | --threads | --build)
+      [[ $# -ge 2 ]] || { echo "$1 needs a value" >&2; exit 2; }
+      declare "${1#--}=$2"; shift ;;
+    15m | 125m) sizes+=("$1") ;;
+    *) echo "compare_torch.sh: unknown argument $1; see --help" >&2; exit 2 ;;
+  esac
+  shift
+done
+[[ ${#sizes[@]} -gt 0 ]] || sizes=(15m 125m)
+[[ -x $build/bin/step ]] ||
+  { echo "compare_torch.sh: $build/bin/step is not there; build it, or name its folder by --build" >&2; exit 2; }
+/usr/bin/python3 -c 'import torch' 2> /dev/null ||
+  { echo "compare_torch.sh: PyTorch is not there; apt install python3-torch" >&2; exit 2; }
+
+export OMP_NUM_THREADS=$threads
+openblas=/usr/lib/$(uname -m)-linux-gnu/openblas-openmp
+ours() { "$build/bin/step" "$1" 3 --json; }
+theirs() { LD_LIBRARY_PATH=$openblas /usr/bin/python3 "$root/benchmarks/torch_llama.py" "$1" 3; }
+
+results=$(mktemp); trap 'rm -f "$results"' EXIT
+for size in "${sizes[@]}"; do
+  for ((turn = 0; turn < turns; ++turn)); do
+    if ((turn % 2)); then theirs "$size"; ours "$size"; else ours "$size"; theirs "$size"; fi
+  done
+done > "$results"
+/usr/bin/python3 - "$results" "$threads" <<'PYTHON'
+import json, statistics, sys
+
+lines = [json.loads(line) for line in open(sys.argv[1])]
+threads = int(sys.argv[2])
+# Ours over PyTorch's: tokens a second at least, peak memory at most.
+bars = {("15m", 1): 1.2, ("15m", 2): 1.2, ("125m", 1): 1.2, ("125m", 2): 1.2}
+missed = False
+print(f"{threads} threads, fp32; medians of {len(lines) // 2} pairs of runs")
+print(f"{'model':6} {'ours tok/s':>11} {'torch tok/s':>12} {'ratio':>6} {'best':>6} {'bar':>5}   "
+      f"{'ours MB':>8} {'torch MB':>9} {'ratio':>6}")
+for size in dict.fromkeys(line["size"] for line in lines):
+    ours = [line for line in lines if line["size"] == size and line["benchmark"] == "step"]
+    torch = [line for line in lines if line["size"] == size and line["benchmark"] == "torch"]
+    speed = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(ours, torch)]
+    memory = statistics.median(a["peak_mb"] / b["peak_mb"] for a, b in zip(ours, torch))
+    bar = bars.get((size, threads))
+    median = lambda rows, key: statistics.median(row[key] for row in rows)
+    print(f"{size:6} {median(ours, 'tokens_per_s'):11.0f} {median(torch, 'tokens_per_s'):12.0f} "
+          f"{statistics.median(speed):6.2f} {max(speed):6.2f} {bar or '-':>5}   "
+          f"{median(ours, 'peak_mb'):8.0f} {median(torch, 'peak_mb'):9.0f} {memory:6.2f}")
+    missed |= bool(bar and statistics.median(speed) < bar) or memory > 1
+sys.exit(missed)
+PYTHON
