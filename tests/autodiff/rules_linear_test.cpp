@@ -4,6 +4,7 @@
 #include <nxd/autodiff/broadcast.hpp>
 #include <nxd/autodiff/dropout.hpp>
 #include <nxd/autodiff/recompute.hpp>
+#include <nxd/autodiff/slots.hpp>
 
 #include "judge.hpp"
 
@@ -16,7 +17,12 @@ struct M : Dim<"m"> {};
 struct K : Dim<"k"> {};
 struct N : Dim<"n"> {};
 
-struct Job : Plan<Let<TP>, Let<Twice, 2>, Let<M, 4>, Let<K, 4>, Let<N, 4>> {
+struct Group : Dim<"group"> {};
+struct Slot : Dim<"slot"> {};
+struct Taken : Dim<"taken"> {};
+
+struct Job : Plan<Let<TP>, Let<Twice, 2>, Let<M, 4>, Let<K, 4>, Let<N, 4>, Let<Group, 4>,
+                  Let<Slot, 4>, Let<Taken, 8>> {
   using Plan::Plan;
 };
 
@@ -43,10 +49,13 @@ struct Bias {
   using shapes = std::tuple<Shape<M, K, N>, Shape<N>>;
   using spread = Contraction<Summed<>, Kept<>>;
   static constexpr std::size_t constants = 2;
-  template <class P, class Q> static constexpr bool accepts = [] {
+  template <class P, class Q>
+  static constexpr bool accepts = [] {
     using O = Ones<P, Shape<M, K>>;
-    if constexpr (is_local<spread, O, Q>) return is_local<Sum, P, result_t<spread, O, Q>>;
-    else return false;
+    if constexpr (is_local<spread, O, Q>)
+      return is_local<Sum, P, result_t<spread, O, Q>>;
+    else
+      return false;
   }();
   static auto typed(auto const& x, auto const& b) { return add_bias(x, b); }
   static Held by_hand(std::vector<Operands> const& ranks, std::size_t r) {
@@ -83,6 +92,24 @@ struct Dropout {
   static Experiment experiment() { return {by_hand, {random({4, 4}, 1)}, {4, 4}, 1}; }
 };
 
+/// Two of the four slots of every group, side by side.
+struct Slots {
+  using shapes = std::tuple<Shape<M, Group, Slot, N>>;
+  static constexpr std::size_t constants = 1;
+  template <class P> static constexpr bool accepts = is_local<Along<Slot>, P, P>;
+  static auto typed(auto const& x) { return take_slots<Group, Slot, Taken>(x, 1, 2); }
+  static Held by_hand(std::vector<Operands> const& ranks, std::size_t r) {
+    auto const& x = ranks[r][0];
+    if (x.shape[2] != 4) return {};
+    std::vector<double> z;
+    for (std::size_t i = 0; i < x.values.size(); ++i)
+      if (auto const slot = i / static_cast<std::size_t>(x.shape[3]) % 4; slot == 1 || slot == 2)
+        z.push_back(x.values[i]);
+    return z;
+  }
+  static Experiment experiment() { return {by_hand, {random({4, 4, 4, 4}, 1)}, {4, 8, 4}, 1}; }
+};
+
 using Whole = Tensor<double, Shape<M, N>, Layout<Invariant<TP>>>;
 
 }  // namespace
@@ -107,7 +134,8 @@ TEST_CASE("dropout takes any placement, and any placement drops the same element
   CHECK(tally.accepted == 9);
 }
 
-TEST_CASE("dropout drops its share, differs from step to step, and is the same when computed anew") {
+TEST_CASE(
+    "dropout drops its share, differs from step to step, and is the same when computed anew") {
   struct Wide : Plan<Let<TP, 1>, Let<M, 100>, Let<N, 100>> {};
   World<Wide, Reference<double>> world;
   auto const ones = world.constant(world.make<Whole>([](auto) { return 1; }));
@@ -126,4 +154,15 @@ TEST_CASE("dropout drops its share, differs from step to step, and is the same w
   world.backward(sum_over<M, N>(recompute(drop, x)));
   auto const* const g = data(x.grad());
   CHECK(std::vector<double>(g, g + 10'000) == first);
+}
+
+TEST_CASE("slots are taken where a group has all of them") {
+  auto const tally = judge_each<Job, Slots>();
+  CHECK(tally.accepted == 8);
+  CHECK(tally.refused == 7);
+  // It is linear, and so it could take terms of sums too; one rule serves all functions of lines.
+  CHECK(
+      faults(tally) ==
+      "PartialShard<0, twice> is refused, and right\nPartialShard<1, twice> is refused, and right\n"
+      "PartialShard<3, twice> is refused, and right\nPartial is refused, and right\n");
 }

@@ -138,16 +138,24 @@ constexpr Bad table[] = {
     {"  tensor_model_parallel_size: 2", "  tensor_model_parallel_size: 0",
      "run.yaml:7: distributed_strategy.tensor_model_parallel_size is 0, but it must be at least 1"},
     {"  tensor_model_parallel_size: 2", "  tensor_model_parallel_size: 3",
-     "run.yaml:18: model.num_attention_heads is 4, which 3 tensor-parallel ranks cannot share "
-     "evenly; make it a multiple"},
+     "run.yaml:18: model.num_attention_heads breaks a rule: a sharded dimension must split evenly "
+     "over its axis (4 against 3); make it a multiple of "
+     "distributed_strategy.tensor_model_parallel_size"},
+    {"  zero1: true", "  zero1: true\n  kv_replicator: 3",
+     "run.yaml:9: distributed_strategy.kv_replicator breaks a rule: copies of a shard must divide "
+     "its axis (2 against 3); make it a divisor of tensor_model_parallel_size"},
+    {"  zero1: true\n", "  zero1: true\nexp_manager: {checkpoint_callback_params: {save_top_k: 0}}\n",
+     "run.yaml:9: exp_manager.checkpoint_callback_params.save_top_k is 0, but a run keeps its "
+     "newest checkpoint; to save none, set exp_manager.create_checkpoint_callback to false"},
     {"  zero1: true", "  zero1: true\n  kv_replicator: 0",
      "run.yaml:9: distributed_strategy.kv_replicator is 0, but it must be at least 1"},
     {"  zero1: true\ndata:\n  micro_batch_size: 2\n  global_batch_size: 8\n  train_dir: text\n  "
      "seq_length: 64",
      "  sequence_parallel: true\ndata:\n  micro_batch_size: 2\n  global_batch_size: 8\n  "
      "train_dir: text\n  seq_length: 63",
-     "run.yaml:8: distributed_strategy.sequence_parallel is true, but 2 ranks cannot share 63 "
-     "tokens evenly; set it to false"},
+     "run.yaml:8: distributed_strategy.sequence_parallel breaks a rule: a sharded dimension must "
+     "split evenly over its axis (63 against 2); set it to false, or data.seq_length to a "
+     "multiple"},
     {"  zero1: true\n", "  sequence_parallel: true\nexp_manager: {async_checkpointing: true}\n",
      "run.yaml:9: exp_manager.async_checkpointing is true, but checkpoints are saved while "
      "training waits; set it to false"},
@@ -155,8 +163,8 @@ constexpr Bad table[] = {
      "run.yaml:14: data.eod_mask_loss is true, but every token counts in the loss; set it to "
      "false"},
     {"  global_batch_size: 8", "  global_batch_size: 7",
-     "run.yaml:11: data.global_batch_size is 7, which is not a multiple of data.micro_batch_size "
-     "(2); make it one"},
+     "run.yaml:11: data.global_batch_size breaks a rule: the global batch must be a multiple of "
+     "the micro batches of all ranks (7 against 2); make it a multiple of data.micro_batch_size"},
     {"  train_dir: text", "  val_dir: text",
      "run.yaml:10: data.train_dir is missing, and so is data.data_prefix; name the data in one of "
      "them"},
@@ -193,14 +201,15 @@ constexpr Bad table[] = {
      "run.yaml:16: model.hidden_size is 64, which 6 heads cannot share evenly; make it a multiple "
      "or set kv_channels"},
     {"  num_kv_heads: 2", "  num_kv_heads: 1",
-     "run.yaml:19: model.num_kv_heads is 1, which with 1 copies each 2 tensor-parallel ranks "
-     "cannot share evenly; set distributed_strategy.kv_replicator so that they can"},
+     "run.yaml:19: model.num_kv_heads breaks a rule: a sharded dimension must split evenly over "
+     "its axis (1 against 2); make it a multiple of tensor_model_parallel_size / kv_replicator"},
     {"  num_kv_heads: 2", "  num_kv_heads: 3",
-     "run.yaml:19: model.num_kv_heads is 3, which does not divide the 4 query heads; make it a "
-     "divisor"},
+     "run.yaml:19: model.num_kv_heads breaks a rule: query heads must be a multiple of key heads "
+     "(4 against 3); make it a divisor of model.num_attention_heads"},
     {"  ffn_hidden_size: 192", "  ffn_hidden_size: 191",
-     "run.yaml:17: model.ffn_hidden_size is 191, which 2 tensor-parallel ranks cannot share "
-     "evenly; make it a multiple"},
+     "run.yaml:17: model.ffn_hidden_size breaks a rule: a sharded dimension must split evenly over "
+     "its axis (191 against 2); make it a multiple of "
+     "distributed_strategy.tensor_model_parallel_size"},
     {"    lr: 1e-3", "    lr: 0.0",
      "run.yaml:21: model.optim.lr is 0.0, but it must be more than 0"},
     {"    betas: [0.9, 0.95]", "    betas: [0.9, 1.0]",

@@ -76,12 +76,13 @@ struct Outcome {
 };
 
 /// Trains the small Llama. `between(step, model, optimizer)` is called before each step.
-template <class Region, class Strategy, class Backend, class C>
+template <class Region, class Strategy, class Backend,
+          template <class, class> class Attention = GroupedQueryAttention, class C>
 Outcome train_small(C comm, Job const& job, auto const& between) {
   auto const config = small_llama();
   World<LlamaPlan, Backend, C> world(
       make_plan(config, {job.dp, job.tp, job.micro_batch(), job.seq, 0}), comm);
-  Llama<Region, decltype(world)> const model(world, config);
+  Llama<Region, decltype(world), Attention> const model(world, config);
   initialize(model, 5);
   Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0});
   auto const place = line<DP>(world.plan, comm.rank()).place;
@@ -109,10 +110,11 @@ Outcome train_small(C comm, Job const& job, auto const& between) {
   return outcome;
 }
 
-template <class Region, class Strategy, class Backend, class C>
+template <class Region, class Strategy, class Backend,
+          template <class, class> class Attention = GroupedQueryAttention, class C>
 Outcome train_small(C comm, Job const& job) {
-  return train_small<Region, Strategy, Backend>(comm, job,
-                                                [](auto const&...) { return true; });
+  return train_small<Region, Strategy, Backend, Attention>(comm, job,
+                                                           [](auto const&...) { return true; });
 }
 
 /// The ranks' parts of the parameters as one.

@@ -6,12 +6,6 @@
 
 namespace nxd {
 
-/// Each key head serves a whole number of query heads. What is not known yet is not judged yet.
-constexpr Verdict check_groups(std::int64_t heads, std::int64_t key_heads) {
-  if (heads == dynamic || key_heads == dynamic || heads % key_heads == 0) return {};
-  return {Rule::query_heads_must_be_a_multiple_of_key_heads, heads, key_heads};
-}
-
 namespace detail {
 
 template <class K, class V, class... As>

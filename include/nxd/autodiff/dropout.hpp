@@ -7,10 +7,10 @@
 namespace nxd {
 
 /// x with a share `rate` of its elements, in [0, 1), set to zero and the others scaled by
-/// 1 / (1 - rate). Element i is dropped if number i of `draws` says so, i counted over all ranks: any
-/// layout drops the same, and a region that is computed anew drops them again. Give each place in a
-/// model and each step a stream of its own: `Stream(seed, "model.layers.3.dropout", step)`.
-/// It is linear, and so every placement will do. Nothing is kept for the backward pass.
+/// 1 / (1 - rate). Element i is dropped if number i of `draws` says so, i counted over all ranks:
+/// any layout drops the same, and a region that is computed anew drops them again. Give each place
+/// in a model and each step a stream of its own: `Stream(seed, "model.layers.3.dropout", step)`. It
+/// is linear, and so every placement will do. Nothing is kept for the backward pass.
 template <class X, class W>
 constexpr auto dropout(Var<X, W> const& x, double rate, Stream const& draws) {
   NXD_EXPECTS(rate >= 0 && rate < 1);

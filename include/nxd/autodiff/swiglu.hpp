@@ -17,15 +17,6 @@ consteval bool is_next_to_last(Shape<Ds...>) {
   return before;
 }
 
-template <class X>
-constexpr std::int64_t last_extent(auto const& plan) {
-  std::int64_t last = 1;
-  [&]<class... Ds>(Shape<Ds...>) {
-    ((last = X::template local_extent<Ds>(plan)), ...);
-  }(typename X::shape{});
-  return last;
-}
-
 }  // namespace detail
 
 /// D is the last dimension but one of shape S.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <nxd/checkpoint/huggingface.hpp>
+#include <nxd/checkpoint/retention.hpp>
 #include <nxd/checkpoint/save.hpp>
 #include <nxd/config/llama_setup.hpp>
 #include <nxd/config/llama_state.hpp>
@@ -99,7 +100,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   std::optional<std::string> run() {
     RunSchedule schedule;
     schedule.first = state_.steps + 1;
-    schedule.last = config_.trainer.max_steps;
+    schedule.last = last_step();
     schedule.validate_every = config_.trainer.val_check_interval.value_or(0);
     auto const& saving = config_.exp_manager.checkpoint_callback_params;
     bool const saves = config_.exp_manager.create_checkpoint_callback;
@@ -108,10 +109,11 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     schedule.tokens_per_step = config_.data.global_batch_size * layout_.seq_length;
     if (schedule.first > schedule.last) {
       log_.info("nothing to do: the checkpoint is at step " + std::to_string(state_.steps) +
-                ", and trainer.max_steps is " + std::to_string(schedule.last));
+                ", and the run ends with step " + std::to_string(schedule.last));
       return saved_;
     }
     tell_plan(schedule);
+    validate_before();
     std::optional<MetricsWriter> writer;
     if (world_.rank() == 0) writer.emplace(folder_, state_.steps);
     Progress progress(out_, world_.rank(),
@@ -135,18 +137,38 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
             state_.model.vocab_size};
   }
 
+  /// Steps of the run: `max_steps`, or what `max_epochs` passes over the samples have.
+  std::int64_t last_step() const {
+    auto const& t = config_.trainer;
+    if (t.max_epochs < 0) return t.max_steps;
+    return std::min(t.max_steps,
+                    t.max_epochs * data_.train.size() / config_.data.global_batch_size);
+  }
+
+  /// `trainer.num_sanity_val_steps`: what goes wrong in a validation does so before training.
+  void validate_before() {
+    auto const batches = std::min(config_.trainer.num_sanity_val_steps, validation_batches());
+    if (batches == 0) return;
+    auto const held_out = validation_samples(batches);
+    auto const loss = evaluate(world_, model_, std::span<Microbatch const>(held_out));
+    log_.info("validation before the first step: loss " + std::to_string(loss));
+  }
+
+  std::vector<Microbatch> validation_samples(std::int64_t batches) const {
+    std::vector<Microbatch> all;
+    auto const make = maker(data_.validation, false);
+    for (std::int64_t step = 0; step < batches; ++step)
+      for (auto& batch : make(step)) all.push_back(std::move(batch));
+    return all;
+  }
+
   Hooks hooks(std::optional<MetricsWriter>& writer, Progress& progress) {
     Hooks h;
     h.batches = [make = maker(data_.train, config_.data.shuffle)](std::int64_t step) {
       return make(step - 1);
     };
     if (auto const batches = validation_batches(); batches > 0)
-      h.validation = [make = maker(data_.validation, false), batches] {
-        std::vector<Microbatch> all;
-        for (std::int64_t step = 0; step < batches; ++step)
-          for (auto& batch : make(step)) all.push_back(std::move(batch));
-        return all;
-      };
+      h.validation = [this, batches] { return validation_samples(batches); };
     h.rate = [schedule = lr_schedule(config_)](std::int64_t step) {
       return learning_rate(schedule, step - 1);
     };
@@ -157,6 +179,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     h.save = [this, &progress](std::int64_t step, StepMetrics const& m) {
       save_checkpoint(step, m);
       progress.note("saved " + *saved_);
+      retire_checkpoints();
     };
     return h;
   }
@@ -185,6 +208,19 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     request.info.tokenizer_fp = detail::hex(ByteTokenizer::fingerprint());
     request.info.health = {true, m.grad_norm, m.loss};
     saved_ = save(world_.comm, storage_, request).path;
+  }
+
+  /// Removes what `save_top_k` leaves no room for. That it cannot is no reason to stop.
+  void retire_checkpoints() {
+    if (world_.rank() != 0) return;
+    Retention keep;
+    keep.newest = config_.exp_manager.checkpoint_callback_params.save_top_k;
+    if (!resumed_from_.empty()) keep.pinned.push_back(resumed_from_);
+    try {
+      prune(storage_, keep);
+    } catch (Error const& reason) {
+      log_.warning(std::string("an old checkpoint stays: ") + reason.what());
+    }
   }
 
   /// Where the run starts: from what the configuration names, from its own newest checkpoint, or anew.
@@ -240,6 +276,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     state_ = state;
     state_.model = model;
     optimizer_.set_steps(state.steps);
+    if (storage_.where("") == directory) resumed_from_ = loaded.entry;
     log_.info("resumed from " + where + " at step " + std::to_string(state.steps));
   }
 
@@ -274,6 +311,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   LlamaState state_;
   std::string folder_;
   PosixStorage storage_;
+  std::string resumed_from_;  ///< an entry of storage_, or empty
   Logger log_;
   std::ostream& out_;
   std::optional<std::string> saved_;

@@ -155,6 +155,18 @@ constexpr Verdict check_copies(std::int64_t ranks, std::int64_t copies) {
   return {Rule::copies_of_a_shard_must_divide_its_axis, ranks, copies};
 }
 
+/// Each key head serves a whole number of query heads. What is not known yet is not judged yet.
+constexpr Verdict check_groups(std::int64_t heads, std::int64_t key_heads) {
+  if (heads == dynamic || key_heads == dynamic || heads % key_heads == 0) return {};
+  return {Rule::query_heads_must_be_a_multiple_of_key_heads, heads, key_heads};
+}
+
+/// The ranks of a job are whole replicas, of `replica` ranks each.
+constexpr Verdict check_ranks(std::int64_t ranks, std::int64_t replica) {
+  if (replica > 0 && ranks % replica == 0) return {};
+  return {Rule::ranks_must_fill_the_mesh, ranks, replica};
+}
+
 /// `check_split`, for the compiler to print.
 template <TensorDim D, MeshAxis A, std::int64_t Extent, std::int64_t Parts>
 inline constexpr bool splits_evenly = D::fit == Fit::padded || bool(check_split(Extent, Parts));

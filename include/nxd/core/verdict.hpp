@@ -26,6 +26,14 @@ enum class Rule : std::uint8_t {
   head_dim_must_be_even,
   gate_and_up_must_be_two,
   global_batch_must_be_a_multiple_of_micro_batches,
+  pipeline_numbers_must_be_positive,
+  pipeline_messages_must_fit_their_tags,
+  schedule_must_suit_its_chunks,
+  microbatches_must_fill_the_pipeline,
+  microbatch_groups_must_fill_the_pipeline,
+  actions_must_name_microbatches_and_chunks_of_the_schedule,
+  microbatches_must_keep_their_order,
+  gradients_must_follow_the_forward_pass,
 };
 
 constexpr std::string_view text(Rule rule) {
@@ -44,6 +52,14 @@ constexpr std::string_view text(Rule rule) {
       "the head dimension must be even",
       "gate and up must be two",
       "the global batch must be a multiple of the micro batches of all ranks",
+      "pipeline ranks, microbatches and chunks must be positive",
+      "the messages of a pipeline must have few enough stages and microbatches for their tags",
+      "the schedule must have the number of chunks on a rank that it is for",
+      "an interleaved pipeline must have as many microbatches as ranks",
+      "every group of microbatches, the last one too, must have as many as there are ranks",
+      "actions must name microbatches and chunks of the schedule",
+      "microbatches must keep their order in every stage",
+      "gradients must follow the forward pass, and those of the weights those of the input",
   });
   return texts[static_cast<std::size_t>(rule)];
 }
@@ -69,13 +85,18 @@ template <class T> struct Got;
 template <class Wanted, class Given> inline constexpr bool matches = false;
 template <class T> inline constexpr bool matches<Expected<T>, Got<T>> = true;
 
+/// A verdict as a sentence: the rule, and the numbers that break it.
+inline std::string describe(Verdict const& v) {
+  return std::string(text(v.broken)) + " (" + std::to_string(v.lhs) + " against " +
+         std::to_string(v.rhs) + ")";
+}
+
 /// A plan that was read at start-up breaks a rule.
 struct PlanError : ConfigError {
   Verdict verdict;
 
   PlanError(std::string_view subject, Verdict v)
-      : ConfigError(std::string(subject) + ": " + std::string(text(v.broken)) + " (" +
-                           std::to_string(v.lhs) + " against " + std::to_string(v.rhs) + ")"),
+      : ConfigError(std::string(subject) + ": " + describe(v)),
         verdict(v) {}
 };
 

@@ -92,6 +92,20 @@ struct Tensor<T, Shape<Ds...>, Layout<Ps...>> {
   }
 };
 
+namespace detail {
+
+/// What one rank holds of the last dimension of X.
+template <class X>
+constexpr std::int64_t last_extent(auto const& plan) {
+  std::int64_t last = 1;
+  [&]<class... Ds>(Shape<Ds...>) {
+    ((last = X::template local_extent<Ds>(plan)), ...);
+  }(typename X::shape{});
+  return last;
+}
+
+}  // namespace detail
+
 /// The placement of tensor type X on axis A.
 template <class X, MeshAxis A> using placement_t = on_t<typename X::layout, A>;
 

@@ -25,10 +25,11 @@ enum class Recompute : std::uint8_t {
 
 /// One layer: attention and feed-forward, each normalised before and added to the residual stream.
 /// A block maps the residual's type to itself, so depth is data.
-template <class Region, class World>
+template <class Region, class World,
+          template <class, class> class Attention = GroupedQueryAttention>
 struct LlamaBlock {
   using Norm = typename RmsNorm<Hidden, TP, Region>::template bound<World>;
-  using Attend = typename GroupedQueryAttention<TP, Region>::template bound<World>;
+  using Attend = typename Attention<TP, Region>::template bound<World>;
   using Feed = typename GatedFeedForward<TP, Region>::template bound<World>;
 
   Norm attention_norm;
@@ -58,9 +59,11 @@ struct LlamaBlock {
 /// A Llama of the second or third family: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 /// The batch is split over DP, the blocks over TP, and activations live between them as Region says.
 /// Parameters have the names and shapes of Hugging Face's `LlamaForCausalLM`.
-template <class Region, class World>
+/// Attention is `GroupedQueryAttention`, or `FusedGroupedQueryAttention` with one product for all three.
+template <class Region, class World,
+          template <class, class> class Attention = GroupedQueryAttention>
 class Llama {
-  using Block = LlamaBlock<Region, World>;
+  using Block = LlamaBlock<Region, World, Attention>;
   using Norm = typename Block::Norm;
   using Embed = typename VocabParallelEmbedding<Vocab, Hidden, TP, Region>::template bound<World>;
   using Head = BoundLinear<Hidden, Vocab, ColumnParallel<TP, Region>, World>;
@@ -111,16 +114,9 @@ class Llama {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       auto const& b = blocks_[i];
       auto const at = "model.layers." + std::to_string(i) + ".";
-      auto const heads = Matrix<Shape<Heads, HeadDim>, Wide>{};
-      auto const kv_heads = Matrix<Shape<KvHeads, HeadDim>, Wide>{};
       f(ParameterInfo{{at + "input_layernorm.weight"}, ones, false}, b.attention_norm.weight,
         Matrix<Wide>{});
-      f(ParameterInfo{{at + "self_attn.q_proj.weight"}, dense, true}, b.attention.query.weight, heads);
-      f(ParameterInfo{{at + "self_attn.k_proj.weight"}, dense, true}, b.attention.key.weight, kv_heads);
-      f(ParameterInfo{{at + "self_attn.v_proj.weight"}, dense, true}, b.attention.value.weight,
-        kv_heads);
-      f(ParameterInfo{{at + "self_attn.o_proj.weight"}, dense, true}, b.attention.out.weight,
-        Matrix<Wide, Shape<Heads, HeadDim>>{});
+      b.attention.visit(at + "self_attn.", dense, f);
       f(ParameterInfo{{at + "post_attention_layernorm.weight"}, ones, false}, b.feed_norm.weight,
         Matrix<Wide>{});
       f(ParameterInfo{{at + "mlp.gate_proj.weight", at + "mlp.up_proj.weight"}, dense, true},

@@ -12,7 +12,8 @@ namespace nxd {
 /// The numbers of a Llama job, all of them from a configuration.
 struct LlamaPlan
     : Plan<Let<DP>, Let<TP>, Let<Batch>, Let<Seq>, Let<KeySeq>, Let<Hidden>, Let<Ffn>,
-           Let<GateUp, 2>, Let<Heads>, Let<KvHeads>, Let<HeadDim>, Let<Vocab>, Let<KvCopies>> {
+           Let<GateUp, 2>, Let<Heads>, Let<KvHeads>, Let<HeadDim>, Let<QkvSlot>, Let<Vocab>,
+           Let<KvCopies>> {
   using Plan::Plan;
 };
 
@@ -47,6 +48,8 @@ inline LlamaPlan make_plan(LlamaConfig const& config, LlamaLayout const& layout)
                          Item{"heads", config.num_attention_heads},
                          Item{"kv_heads", config.num_key_value_heads},
                          Item{"head_dim", config.head_dim},
+                         Item{"qkv_slot",
+                              config.num_attention_heads / config.num_key_value_heads + 2},
                          Item{"vocab", config.vocab_size},
                          Item{"kv_copies", copies}};
   LlamaPlan const plan{std::span<Item const>(items)};

@@ -7,8 +7,22 @@
 #include <nxd/autodiff/rename.hpp>
 #include <nxd/autodiff/rotary.hpp>
 #include <nxd/nn/linear.hpp>
+#include <nxd/nn/parameter.hpp>
 
 namespace nxd {
+
+namespace detail {
+
+/// Attention of queries to keys and values of the same tokens, both turned to their positions.
+template <class Q, class K, class V, class W>
+constexpr auto attend_rotated(Var<Q, W> const& q, Var<K, W> const& k, Var<V, W> const& v,
+                              Angles<typename W::backend> const& angles) {
+  auto const width = static_cast<double>(extent<HeadDim>(q.world().plan));
+  return attention(rotate(q, angles), rename<Seq, KeySeq>(rotate(k, angles)),
+                   rename<Seq, KeySeq>(v), 1 / std::sqrt(width));
+}
+
+}  // namespace detail
 
 /// Grouped-query self-attention with rotary positions, its heads split over axis A. Where the axis
 /// has more ranks than there are key heads, `KvCopies` neighbours hold the same ones.
@@ -35,11 +49,19 @@ struct GroupedQueryAttention {
     constexpr auto operator()(Var<X, World> const& x,
                               Angles<typename World::backend> const& angles) const {
       auto const whole = ColumnParallel<A, Region>::template enter<Hidden>(x);
-      auto const q = rotate(query.product(whole), angles);
-      auto const k = rename<Seq, KeySeq>(rotate(key.product(whole), angles));
-      auto const v = rename<Seq, KeySeq>(value.product(whole));
-      auto const width = static_cast<double>(extent<HeadDim>(x.world().plan));
-      return out(attention(q, k, v, 1 / std::sqrt(width)));
+      return out(detail::attend_rotated(query.product(whole), key.product(whole),
+                                        value.product(whole), angles));
+    }
+
+    /// Calls `f(info, parameter, matrix)` for each, by its Hugging Face name below `at`.
+    void visit(std::string const& at, Init init, auto const& f) const {
+      using KvRows = Shape<KvHeads, HeadDim>;
+      f(ParameterInfo{{at + "q_proj.weight"}, init}, query.weight,
+        Matrix<Shape<Heads, HeadDim>, Shape<Hidden>>{});
+      f(ParameterInfo{{at + "k_proj.weight"}, init}, key.weight, Matrix<KvRows, Shape<Hidden>>{});
+      f(ParameterInfo{{at + "v_proj.weight"}, init}, value.weight, Matrix<KvRows, Shape<Hidden>>{});
+      f(ParameterInfo{{at + "o_proj.weight"}, init}, out.weight,
+        Matrix<Shape<Hidden>, Shape<Heads, HeadDim>>{});
     }
   };
 };

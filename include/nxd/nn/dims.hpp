@@ -16,6 +16,7 @@ struct GateUp : Dim<"gate_up"> {};     ///< two: gate, then up
 struct Heads : Dim<"heads"> {};        ///< of queries
 struct KvHeads : Dim<"kv_heads"> {};   ///< of keys and values
 struct HeadDim : Dim<"head_dim"> {};   ///< of one head
+struct QkvSlot : Dim<"qkv_slot"> {};   ///< of a key head: its queries, its key, its value
 struct Vocab : Dim<"vocab", Fit::padded> {};  ///< classes of a token
 
 /// How many tensor-parallel neighbours hold the same key and value heads: the original's

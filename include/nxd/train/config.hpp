@@ -97,8 +97,6 @@ struct ExperimentConfig {
   bool resume_ignore_no_checkpoint = false;
   std::optional<std::string> resume_from_checkpoint;
   bool create_checkpoint_callback = true;
-  bool log_parameter_norm = false;
-  bool log_gradient_norm = true;
   CheckpointConfig checkpoint_callback_params;
 
   bool operator==(ExperimentConfig const&) const = default;
@@ -187,9 +185,6 @@ struct ModelConfig {
   std::optional<bool> share_embeddings_and_output_weights;
   std::int64_t make_vocab_size_divisible_by = 1;
   bool weight_init_only = false;
-  bool qkv_linear = false;
-  bool fuse_qkv = false;
-  bool do_layer_norm_weight_decay = false;
   std::optional<Granularity> activations_checkpoint_granularity;
   OptimConfig optim;
 

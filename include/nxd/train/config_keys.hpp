@@ -36,7 +36,8 @@ template <class Table> void describe(Table& t, TrainerConfig& c) {
 /// The keys of `exp_manager.checkpoint_callback_params`.
 template <class Table> void describe(Table& t, CheckpointConfig& c) {
   t.key("every_n_train_steps", c.every_n_train_steps, at_least(1), "steps between checkpoints");
-  t.key("save_top_k", c.save_top_k, at_least(-1), "checkpoints that stay; -1: all");
+  t.key("save_top_k", c.save_top_k, at_least(-1),
+        "newest checkpoints that stay; -1: all");
   t.key("monitor", c.monitor, one_of({"step"}), "what tells the better checkpoint: the later one");
   t.key("mode", c.mode, any(), "whether more or less of it is better");
   t.key("save_last", c.save_last, any(), "save at the end of the run too");
@@ -58,12 +59,11 @@ template <class Table> void describe(Table& t, ExperimentConfig& c) {
   t.key("resume_from_checkpoint", c.resume_from_checkpoint, any(),
         "checkpoint to go on from; with model.weight_init_only a Hugging Face folder will do");
   t.key("create_checkpoint_callback", c.create_checkpoint_callback, any(), "save checkpoints");
-  t.key("log_parameter_norm", c.log_parameter_norm, any(), "compute and log it");
-  t.key("log_gradient_norm", c.log_gradient_norm, any(), "log it");
   t.section("checkpoint_callback_params", c.checkpoint_callback_params, "when to save");
   t.only("async_checkpointing", false, "checkpoints are saved while training waits");
-  for (auto name : {"log_local_rank_0_only", "log_global_rank_0_only", "create_tensorboard_logger",
-                    "ckpt_ptl_version", "enable_recovery_time_instrumentation", "save_xser",
+  t.only("log_parameter_norm", false, "this program logs the norm of gradients alone");
+  for (auto name : {"log_gradient_norm", "log_local_rank_0_only", "log_global_rank_0_only",
+                    "create_tensorboard_logger", "ckpt_ptl_version", "enable_recovery_time_instrumentation", "save_xser",
                     "load_xser", "save_bf16", "use_datetime_version", "version", "log_step_timing",
                     "create_wandb_logger", "create_mlflow_logger"})
     t.ignored(name);
@@ -176,9 +176,6 @@ template <class Table> void describe_shape(Table& t, ModelConfig& c) {
 template <class Table> void describe(Table& t, ModelConfig& c) {
   describe_shape(t, c);
   t.key("weight_init_only", c.weight_init_only, any(), "load weights, start the rest anew");
-  t.key("qkv_linear", c.qkv_linear, any(), "grouped query, key and value in one strategy");
-  t.key("fuse_qkv", c.fuse_qkv, any(), "one matrix for query, key and value");
-  t.key("do_layer_norm_weight_decay", c.do_layer_norm_weight_decay, any(), "decay norms too");
   t.key("activations_checkpoint_granularity", c.activations_checkpoint_granularity, any(),
         "what the backward pass computes again; null: nothing");
   t.section("optim", c.optim, "the update");
@@ -191,6 +188,8 @@ template <class Table> void describe(Table& t, ModelConfig& c) {
   t.only("activation", "swiglu", "this program's feed-forward is SwiGLU");
   t.only("transformer_block_type", "pre_ln", "this program's blocks normalise first");
   t.only("rotary_percentage", 1, "this program's attention rotates whole heads");
+  t.only("do_layer_norm_weight_decay", false, "norm weights do not decay");
+  for (auto name : {"qkv_linear", "fuse_qkv"}) t.ignored(name);
   t.only("has_bias", false, "this program's layers have no bias");
   t.only("use_scaled_init_method", false, "every weight is drawn with init_method_std");
   t.only("sliding_window_size", nullptr, "this program's attention has no window");

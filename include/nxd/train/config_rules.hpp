@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <nxd/core/error.hpp>
-#include <nxd/train/config.hpp>
 #include <string>
 #include <vector>
+
+#include <nxd/core/plan.hpp>
+#include <nxd/data/sampler.hpp>
+#include <nxd/train/config.hpp>
 
 namespace nxd {
 
@@ -24,35 +26,38 @@ inline void complain_unless(std::vector<Complaint>& list, bool holds, std::strin
 
 inline std::string is(std::int64_t value) { return "is " + std::to_string(value) + ", "; }
 
+/// Rules of plans are judged by the functions that the compiler asks, and told in the same words.
+inline void complain_if_broken(std::vector<Complaint>& list, Verdict const& v, std::string path,
+                               std::string const& mend) {
+  if (!v)
+    list.push_back({std::move(path), "breaks a rule: " + describe(v) + "; " + mend});
+}
+
 inline void check_model(TrainingConfig const& c, std::vector<Complaint>& out) {
   auto const& m = c.model;
   auto const tp = c.distributed_strategy.tensor_model_parallel_size;
+  constexpr auto as_ranks = "make it a multiple of distributed_strategy.tensor_model_parallel_size";
   if (m.num_attention_heads) {
     auto const heads = *m.num_attention_heads;
-    complain_unless(out, heads % tp == 0, "model.num_attention_heads",
-                    is(heads) + "which " + std::to_string(tp) +
-                        " tensor-parallel ranks cannot share evenly; make it a multiple");
+    complain_if_broken(out, check_split(heads, tp), "model.num_attention_heads", as_ranks);
     if (m.hidden_size && !m.kv_channels)
       complain_unless(out, *m.hidden_size % heads == 0, "model.hidden_size",
                       is(*m.hidden_size) + "which " + std::to_string(heads) +
                           " heads cannot share evenly; make it a multiple or set kv_channels");
     if (m.num_kv_heads)
-      complain_unless(out, heads % *m.num_kv_heads == 0, "model.num_kv_heads",
-                      is(*m.num_kv_heads) + "which does not divide the " + std::to_string(heads) +
-                          " query heads; make it a divisor");
+      complain_if_broken(out, check_groups(heads, *m.num_kv_heads), "model.num_kv_heads",
+                         "make it a divisor of model.num_attention_heads");
   }
   if (m.num_kv_heads) {
     auto const copies = c.distributed_strategy.kv_replicator;
-    complain_unless(out, *m.num_kv_heads * copies % tp == 0, "model.num_kv_heads",
-                    is(*m.num_kv_heads) + "which with " + std::to_string(copies) + " copies each " +
-                        std::to_string(tp) +
-                        " tensor-parallel ranks cannot share evenly; set "
-                        "distributed_strategy.kv_replicator so that they can");
+    complain_if_broken(out, check_copies(tp, copies), "distributed_strategy.kv_replicator",
+                       "make it a divisor of tensor_model_parallel_size");
+    if (check_copies(tp, copies))
+      complain_if_broken(out, check_split(*m.num_kv_heads, tp / copies), "model.num_kv_heads",
+                         "make it a multiple of tensor_model_parallel_size / kv_replicator");
   }
   if (m.ffn_hidden_size)
-    complain_unless(out, *m.ffn_hidden_size % tp == 0, "model.ffn_hidden_size",
-                    is(*m.ffn_hidden_size) + "which " + std::to_string(tp) +
-                        " tensor-parallel ranks cannot share evenly; make it a multiple");
+    complain_if_broken(out, check_split(*m.ffn_hidden_size, tp), "model.ffn_hidden_size", as_ranks);
   if (!m.model_config)
     for (auto const& [name, there] : {std::pair{"num_layers", m.num_layers.has_value()},
                                       {"hidden_size", m.hidden_size.has_value()},
@@ -65,9 +70,8 @@ inline void check_model(TrainingConfig const& c, std::vector<Complaint>& out) {
 inline void check_data(TrainingConfig const& c, std::vector<Complaint>& out) {
   auto const& d = c.data;
   auto const length = d.seq_length ? d.seq_length : c.model.encoder_seq_length;
-  complain_unless(out, d.global_batch_size % d.micro_batch_size == 0, "data.global_batch_size",
-                  is(d.global_batch_size) + "which is not a multiple of data.micro_batch_size (" +
-                      std::to_string(d.micro_batch_size) + "); make it one");
+  complain_if_broken(out, check_batches({d.global_batch_size, d.micro_batch_size, 1}),
+                     "data.global_batch_size", "make it a multiple of data.micro_batch_size");
   complain_unless(out, d.train_dir || !d.data_prefix.empty(), "data.train_dir",
                   "is missing, and so is data.data_prefix; name the data in one of them");
   complain_unless(out, !d.train_dir || d.data_prefix.empty(), "data.train_dir",
@@ -86,9 +90,8 @@ inline void check_data(TrainingConfig const& c, std::vector<Complaint>& out) {
                         std::to_string(*length) + " tokens; raise it");
   if (c.distributed_strategy.sequence_parallel) {
     auto const tp = c.distributed_strategy.tensor_model_parallel_size;
-    complain_unless(out, *length % tp == 0, "distributed_strategy.sequence_parallel",
-                    "is true, but " + std::to_string(tp) + " ranks cannot share " +
-                        std::to_string(*length) + " tokens evenly; set it to false");
+    complain_if_broken(out, check_split(*length, tp), "distributed_strategy.sequence_parallel",
+                       "set it to false, or data.seq_length to a multiple");
   }
 }
 
@@ -96,7 +99,11 @@ inline void check_run(TrainingConfig const& c, std::vector<Complaint>& out) {
   auto const& s = c.model.optim.sched;
   auto const steps = s.max_steps.value_or(c.trainer.max_steps);
   auto const tp = c.distributed_strategy.tensor_model_parallel_size;
-  auto const size = c.exp_manager.checkpoint_callback_params.model_parallel_size.value_or(tp);
+  auto const& saving = c.exp_manager.checkpoint_callback_params;
+  auto const size = saving.model_parallel_size.value_or(tp);
+  complain_unless(out, saving.save_top_k != 0, "exp_manager.checkpoint_callback_params.save_top_k",
+                  "is 0, but a run keeps its newest checkpoint; to save none, set "
+                  "exp_manager.create_checkpoint_callback to false");
   complain_unless(out, s.name == LrShape::constant || s.warmup_steps + s.constant_steps < steps,
                   "model.optim.sched.warmup_steps",
                   is(s.warmup_steps) + "which with " + std::to_string(s.constant_steps) +
@@ -134,25 +141,23 @@ inline std::int64_t sequence_length(TrainingConfig const& config) {
 /// @throws ConfigError where they do not come out even.
 inline std::int64_t data_parallel_size(TrainingConfig const& config, std::int64_t ranks) {
   auto const tp = config.distributed_strategy.tensor_model_parallel_size;
-  if (ranks % tp != 0)
-    throw ConfigError(std::to_string(ranks) +
-                      " ranks are not a multiple of "
-                      "distributed_strategy.tensor_model_parallel_size (" +
-                      std::to_string(tp) + "); start a multiple of " + std::to_string(tp) +
-                      " ranks");
+  if (auto const v = check_ranks(ranks, tp); !v)
+    throw ConfigError("the job breaks a rule: " + describe(v) + "; start a multiple of " +
+                      std::to_string(tp) +
+                      " ranks, as distributed_strategy.tensor_model_parallel_size says");
   return ranks / tp;
 }
 
 /// Microbatches of a step on each rank of a job of `ranks`.
 /// @throws ConfigError where the batch does not come out even.
 inline std::int64_t microbatches(TrainingConfig const& config, std::int64_t ranks) {
-  auto const at_once = config.data.micro_batch_size * data_parallel_size(config, ranks);
-  if (config.data.global_batch_size % at_once != 0)
-    throw ConfigError("data.global_batch_size is " + std::to_string(config.data.global_batch_size) +
-                      ", which is not a multiple of data.micro_batch_size times the data-parallel "
-                      "ranks (" +
-                      std::to_string(at_once) + "); make it one");
-  return config.data.global_batch_size / at_once;
+  BatchSizes const sizes{config.data.global_batch_size, config.data.micro_batch_size,
+                         data_parallel_size(config, ranks)};
+  if (auto const v = check_batches(sizes); !v)
+    throw ConfigError("data.global_batch_size breaks a rule: " + describe(v) +
+                      "; make it a multiple of data.micro_batch_size times the " +
+                      std::to_string(sizes.data_parallel) + " data-parallel ranks");
+  return sizes.accumulate();
 }
 
 }  // namespace nxd
