@@ -7,7 +7,6 @@
 #include <nxd/autodiff/rename.hpp>
 #include <nxd/autodiff/rotary.hpp>
 #include <nxd/nn/linear.hpp>
-#include <nxd/nn/parameter.hpp>
 
 namespace nxd {
 
@@ -55,13 +54,10 @@ struct GroupedQueryAttention {
 
     /// Calls `f(info, parameter, matrix)` for each, by its Hugging Face name below `at`.
     void visit(std::string const& at, Init init, auto const& f) const {
-      using KvRows = Shape<KvHeads, HeadDim>;
-      f(ParameterInfo{{at + "q_proj.weight"}, init}, query.weight,
-        Matrix<Shape<Heads, HeadDim>, Shape<Hidden>>{});
-      f(ParameterInfo{{at + "k_proj.weight"}, init}, key.weight, Matrix<KvRows, Shape<Hidden>>{});
-      f(ParameterInfo{{at + "v_proj.weight"}, init}, value.weight, Matrix<KvRows, Shape<Hidden>>{});
-      f(ParameterInfo{{at + "o_proj.weight"}, init}, out.weight,
-        Matrix<Shape<Hidden>, Shape<Heads, HeadDim>>{});
+      query.visit(at + "q_proj.", init, f);
+      key.visit(at + "k_proj.", init, f);
+      value.visit(at + "v_proj.", init, f);
+      out.visit(at + "o_proj.", init, f);
     }
   };
 };

@@ -62,8 +62,7 @@ template <MeshAxis A, class Region = Duplicated> struct FusedGroupedQueryAttenti
     void visit(std::string const& at, Init init, auto const& f) const {
       f(ParameterInfo{{at + "q_proj.weight", at + "k_proj.weight", at + "v_proj.weight"}, init},
         qkv.weight, QkvMatrix{});
-      f(ParameterInfo{{at + "o_proj.weight"}, init}, out.weight,
-        Matrix<Shape<Hidden>, Shape<Heads, HeadDim>>{});
+      out.visit(at + "o_proj.", init, f);
     }
   };
 };

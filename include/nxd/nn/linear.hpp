@@ -2,7 +2,7 @@
 #pragma once
 
 #include <nxd/autodiff/contract.hpp>
-#include <nxd/nn/dims.hpp>
+#include <nxd/nn/parameter.hpp>
 #include <nxd/nn/region.hpp>
 
 namespace nxd {
@@ -16,10 +16,11 @@ template <TensorDim... Ds> Shape<Ds...> as_shape(Shape<Ds...>);
 template <class S> using shape_of = decltype(detail::as_shape(S{}));
 
 /// The dimension that a split takes: the first that is not a bundle.
-template <class D, class... Ds>
-auto split_dim(Shape<D, Ds...>) {
-  if constexpr (is_bundle<D>) return split_dim(Shape<Ds...>{});
-  else return D{};
+template <class D, class... Ds> auto split_dim(Shape<D, Ds...>) {
+  if constexpr (is_bundle<D>)
+    return split_dim(Shape<Ds...>{});
+  else
+    return D{};
 }
 template <class S> using split_dim_t = decltype(split_dim(shape_of<S>{}));
 
@@ -27,50 +28,43 @@ template <class S> using split_dim_t = decltype(split_dim(shape_of<S>{}));
 
 /// y = x W^T with the outputs split over axis A: each rank makes a slice of them, which `Copies`
 /// neighbours make alike. In: x[..., In] as Region leaves it. Out: y[..., Out], Shard<Out, A>.
-template <MeshAxis A, class Region = Duplicated, PlanCount Copies = Once>
-struct ColumnParallel {
+template <MeshAxis A, class Region = Duplicated, PlanCount Copies = Once> struct ColumnParallel {
   using axis = A;
   using region = Region;
   using takes = typename Region::template between<A>;
   template <class In, class Out> using weight = Shard<detail::split_dim_t<Out>, A, Copies>;
 
-  template <class In, class X, class W>
-  static constexpr auto enter(Var<X, W> const& x) {
-    static_assert(matches<Expected<takes>, Got<placement_t<X, A>>>,
-                  "ColumnParallel: x is not placed as its Region leaves activations between blocks");
+  template <class In, class X, class W> static constexpr auto enter(Var<X, W> const& x) {
+    static_assert(
+        matches<Expected<takes>, Got<placement_t<X, A>>>,
+        "ColumnParallel: x is not placed as its Region leaves activations between blocks");
     return redistribute<Replicate<A>>(assume<takes>(x));
   }
-  template <class Y, class W>
-  static constexpr auto leave(Var<Y, W> const& y) {
-    return y;
-  }
+  template <class Y, class W> static constexpr auto leave(Var<Y, W> const& y) { return y; }
 };
 
 /// y = x W^T with the inputs split over axis A: each rank makes one term of the outputs' sum.
 /// In: x[..., In], Shard<In, A>, as ColumnParallel makes it. Out: y[..., Out] as Region wants it.
-template <MeshAxis A, class Region = Duplicated>
-struct RowParallel {
+template <MeshAxis A, class Region = Duplicated> struct RowParallel {
   using axis = A;
   using region = Region;
   template <class In, class Out> using weight = Shard<detail::split_dim_t<In>, A>;
 
-  template <class In, class X, class W>
-  static constexpr auto enter(Var<X, W> const& x) {
+  template <class In, class X, class W> static constexpr auto enter(Var<X, W> const& x) {
     using takes = Shard<detail::split_dim_t<In>, A>;
-    static_assert(matches<Expected<takes>, Got<placement_t<X, A>>>,
-                  "RowParallel: x is not a slice of its input dimension, as ColumnParallel makes it");
+    static_assert(
+        matches<Expected<takes>, Got<placement_t<X, A>>>,
+        "RowParallel: x is not a slice of its input dimension, as ColumnParallel makes it");
     return assume<takes>(x);
   }
-  template <class Y, class W>
-  static constexpr auto leave(Var<Y, W> const& y) {
+  template <class Y, class W> static constexpr auto leave(Var<Y, W> const& y) {
     return redistribute<typename Region::template between<A>>(y);
   }
 };
 
-/// A linear layer under a parallel strategy, with its weight W[Out, In]: rows and columns as Hugging
-/// Face stores them. In and Out are dimensions, or shapes of several.
-template <class In, class Out, class Strategy, class World>
-struct BoundLinear {
+/// A linear layer under a parallel strategy, with its weight W[Out, In]: rows and columns as
+/// Hugging Face stores them. In and Out are dimensions, or shapes of several.
+template <class In, class Out, class Strategy, class World> struct BoundLinear {
   using in = detail::shape_of<In>;
   using out = detail::shape_of<Out>;
   using strategy = Strategy;
@@ -80,30 +74,36 @@ struct BoundLinear {
   Var<Weight, World> weight;
 
   /// The layer: into its region, the product, and out again.
-  template <class X>
-  constexpr auto operator()(Var<X, World> const& x) const {
+  template <class X> constexpr auto operator()(Var<X, World> const& x) const {
     return Strategy::leave(product(Strategy::template enter<In>(x)));
   }
 
   /// The product alone, for an x that is where the strategy takes it: layers that share an input
   /// take it there once.
-  template <class X>
-  constexpr auto product(Var<X, World> const& x) const {
+  template <class X> constexpr auto product(Var<X, World> const& x) const {
     return contract(x, weight);
+  }
+
+  /// Calls `f(info, parameter, matrix)` for the weight, by its name below `at`.
+  void visit(std::string const& at, Init init, auto const& f) const {
+    f(ParameterInfo{{at + "weight"}, init}, weight, Matrix<out, in>{});
   }
 };
 
 /// What a linear layer is; `bind` makes one in a world. `Linear<Hidden, Ffn, ColumnParallel<TP>>`
-template <class In, class Out, class Strategy>
-struct Linear {
+template <class In, class Out, class Strategy> struct Linear {
   template <class World> using bound = BoundLinear<In, Out, Strategy, World>;
 };
 
 /// A layer of the given kind, with its weights in `world`, not yet set.
-template <class Layer, class W>
-constexpr auto bind(W& world) {
+template <class Layer, class W> constexpr auto bind(W& world) {
   using L = typename Layer::template bound<W>;
-  return L{world.template parameter<typename L::Weight>()};
+  if constexpr (requires { typename L::Weight; })
+    return L{world.template parameter<typename L::Weight>()};
+  else if constexpr (std::constructible_from<L, W&>)
+    return L(world);
+  else
+    return L{};
 }
 
 }  // namespace nxd
