@@ -12,7 +12,7 @@ set -eu
 cd "$1/include"
 find nxd -name '*.hpp' | LC_ALL=C sort | xargs awk '
 BEGIN {
-  layer_count = split("core dist comm tensor autodiff nn optim data checkpoint train models config", names, " ")
+  layer_count = split("core dist comm tensor autodiff nn pipeline optim data checkpoint train models config", names, " ")
   for (i = 1; i <= layer_count; ++i) level[names[i]] = i
 
   # Which headers may include which package.
@@ -24,7 +24,7 @@ BEGIN {
   border["nlohmann/"] = "^nxd/checkpoint/json\\.hpp$"
 
   # Layers that need the standard library alone.
-  split("core dist autodiff nn", light_names, " ")
+  split("core dist autodiff nn pipeline", light_names, " ")
   for (i in light_names) light[light_names[i]] = 1
 
   # Headers of the operating system and of the compiler.

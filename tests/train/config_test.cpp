@@ -58,13 +58,14 @@ TEST_CASE("Data-parallel ranks and microbatches follow from the ranks of the job
 TEST_CASE("Ranks and batches that do not come out even are refused with the mend") {
   auto const c = sample();
   CHECK_THROWS_WITH_AS((void)nxd::data_parallel_size(c, 3),
-                       "3 ranks are not a multiple of "
-                       "distributed_strategy.tensor_model_parallel_size (2); start a multiple of 2 "
-                       "ranks",
+                       "the job breaks a rule: the ranks of the job must fill the mesh (3 against "
+                       "2); start a multiple of 2 ranks, as "
+                       "distributed_strategy.tensor_model_parallel_size says",
                        nxd::ConfigError);
   CHECK_THROWS_WITH_AS((void)nxd::microbatches(c, 6),
-                       "data.global_batch_size is 16, which is not a multiple of "
-                       "data.micro_batch_size times the data-parallel ranks (6); make it one",
+                       "data.global_batch_size breaks a rule: the global batch must be a multiple "
+                       "of the micro batches of all ranks (16 against 6); make it a multiple of "
+                       "data.micro_batch_size times the 3 data-parallel ranks",
                        nxd::ConfigError);
 }
 
