@@ -12,9 +12,10 @@
 
 namespace nxd {
 
-/// In which order samples come: a pure function of (seed, epoch, index), with nothing to build or to
-/// save. Not shuffled: 0, 1, 2, ... Shuffled: a Feistel permutation of four rounds over the next power
-/// of four, walked until it falls among the samples (Black and Rogaway, 2002).
+/// In which order samples come: a pure function of (seed, epoch, index), with nothing to build or
+/// to save. Not shuffled: 0, 1, 2, ... Shuffled: a Feistel permutation of ten rounds over the
+/// next power of four, walked until it falls among the samples (Black and Rogaway, 2002). With four
+/// rounds, neighbours would stay neighbours too often.
 struct SampleOrder {
   std::int64_t size = 0;
   std::uint64_t seed = 0;
@@ -33,12 +34,14 @@ struct SampleOrder {
   }
 
  private:
+  static constexpr std::uint64_t rounds = 10;
+
   constexpr std::uint64_t permute(std::uint64_t at, unsigned half, std::uint64_t epoch) const {
     auto const mask = (std::uint64_t{1} << half) - 1;
     auto left = at >> half, right = at & mask;
     Philox const random{seed};
-    for (std::uint64_t round = 0; round < 4; ++round) {
-      auto const mixed = left ^ (random(right, epoch * 4 + round)[0] & mask);
+    for (std::uint64_t round = 0; round < rounds; ++round) {
+      auto const mixed = left ^ (random(right, epoch * rounds + round)[0] & mask);
       left = right;
       right = mixed;
     }
@@ -55,8 +58,8 @@ struct BatchSizes {
   /// Microbatches of a step on every rank.
   constexpr std::int64_t accumulate() const { return global / (micro * data_parallel); }
 
-  /// Place of sample `row` of microbatch m on data-parallel rank r in step s (from 0): the samples of
-  /// a step are [s global, (s + 1) global) on any number of ranks.
+  /// Place of sample `row` of microbatch m on data-parallel rank r in step s (from 0): the samples
+  /// of a step are [s global, (s + 1) global) on any number of ranks.
   constexpr std::int64_t place(std::int64_t step, std::int64_t m, std::int64_t r,
                                std::int64_t row) const {
     return step * global + (m * data_parallel + r) * micro + row;
