@@ -12,8 +12,7 @@ struct OneTooFew {
     auto const forward = detail::each_microbatch(Pass::forward, microbatches);
     auto const backward = detail::each_microbatch(Pass::backward, microbatches);
     Schedule s{microbatches, chunks};
-    for (int r = 0; r < ranks; ++r)
-      s.actions.push_back(detail::one_for_one(r, forward, backward));
+    for (int r = 0; r < ranks; ++r) s.actions.push_back(detail::one_for_one(r, forward, backward));
     return s;
   }
 };

@@ -56,15 +56,16 @@ constexpr auto contract(W& world, Local<X, B> const& x, Local<Y, B> const& y) {
   return z;
 }
 
-/// Adds the product of x and y to a gradient, in place.
+/// Adds the product of x and y to a gradient, in place, now or when the world says so.
 template <class Of, class W, class X, class Y, class B>
 constexpr void contract_into(Slot<Of, W> const& slot, W& world, Local<X, B> const& x,
                              Local<Y, B> const& y) {
   using Z = product_tensor_t<typename Of::shape, X, Y, W>;
-  if (!slot.wanted()) return;
-  bill_product<Z, X, Y>(world);
-  slot.template gather<Z>([&]([[maybe_unused]] auto* z, [[maybe_unused]] bool accumulate) {
-    multiply<Z>(world, x, y, z, accumulate);
+  world.make_gradient(slot, [slot, &world, x, y] {
+    bill_product<Z, X, Y>(world);
+    slot.template gather<Z>([&]([[maybe_unused]] auto* z, [[maybe_unused]] bool accumulate) {
+      multiply<Z>(world, x, y, z, accumulate);
+    });
   });
 }
 

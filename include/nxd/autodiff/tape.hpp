@@ -21,6 +21,7 @@ template <class G, class B>
 struct Cell {
   Local<G, B> gradient{};
   bool has_gradient = false;
+  bool outlives_steps = false;  ///< a weight's: nothing within the step waits for it
 };
 
 /// Nodes come from where the backend says, if it does: a steady step then asks the system for nothing.
@@ -57,12 +58,43 @@ struct Recorded final : Operation {
   }
 };
 
-/// The operations to differentiate, the last on top.
+/// Work that a backward pass has put off: the gradient of a weight.
+template <class B, class Work>
+struct Deferred final : Operation {
+  Work work;
+
+  using allocator = typename allocator_of<B, Deferred>::type;
+
+  constexpr explicit Deferred(Work w) : work(std::move(w)) {}
+  constexpr ~Deferred() override {}  // spelled out for g++ 12
+
+  static constexpr Deferred* make(Work w) {
+    auto* const node = allocator{}.allocate(1);
+    return std::construct_at(node, std::move(w));
+  }
+  constexpr void pull() override { work(); }
+  constexpr void destroy() override {
+    std::destroy_at(this);
+    allocator{}.deallocate(this, 1);
+  }
+};
+
+}  // namespace nxd::detail
+
+namespace nxd {
+
+/// Operations to differentiate, the last on top. A world has one that it records on; a pipeline gives it
+/// one for each microbatch under way.
 class Tape {
+  using Operation = detail::Operation;
+
  public:
   constexpr Tape() = default;
-  Tape(Tape const&) = delete;
-  Tape& operator=(Tape const&) = delete;
+  constexpr Tape(Tape&& other) noexcept : last_(std::exchange(other.last_, nullptr)) {}
+  constexpr Tape& operator=(Tape&& other) noexcept {
+    std::swap(last_, other.last_);
+    return *this;
+  }
   constexpr ~Tape() { drop_until(nullptr); }
 
   constexpr void push(Operation* node) { node->previous = std::exchange(last_, node); }
@@ -85,4 +117,4 @@ class Tape {
   Operation* last_ = nullptr;
 };
 
-}  // namespace nxd::detail
+}  // namespace nxd

@@ -25,6 +25,9 @@ class Slot {
   /// Somebody asks for this gradient. Constants, masks and frozen weights have none.
   constexpr bool wanted() const { return cell_ != nullptr; }
 
+  /// The gradient of a weight, or of what else outlives the step: nothing in the step waits for it.
+  constexpr bool outlives_steps() const { return cell_->outlives_steps; }
+
   /// Adds g to the gradient. Every pullback ends here, so a wrong one does not compile.
   template <class G>
   constexpr void accumulate(Local<G, backend> const& g) const {
@@ -100,7 +103,7 @@ class Var {
 
   /// Forgets the gradient.
   constexpr void clear_grad() const {
-    if (cell_ != nullptr) *cell_ = Cell{};
+    if (cell_ != nullptr) *cell_ = Cell{{}, false, cell_->outlives_steps};
   }
 
  private:

@@ -74,6 +74,7 @@ class World {
   constexpr Var<X, World> variable(Local<X, B> value) {
     using G = gradient_t<X, mesh>;
     auto* const leaf = detail::Recorded<G, B, Nothing>::make({});
+    leaf->cell.outlives_steps = true;
     leaves_.push(leaf);
     return {*this, std::move(value), &leaf->cell};
   }
@@ -128,6 +129,35 @@ class World {
     backward(loss, make<gradient_t<Y, mesh>>([=](auto) { return scale; }));
   }
 
+  /// Likewise, from where the gradient of y is gathered: y itself need not be there any more.
+  template <class Y>
+  constexpr void backward(Slot<Y, World> const& y, Local<gradient_t<Y, mesh>, B> const& dy) {
+    y.accumulate(dy);
+    tape_.pull_until(nullptr);
+  }
+
+  /// A value that comes from elsewhere within the step, such as from the stage before: `sink(gradient)`
+  /// is called when the backward pass has come to it.
+  template <class X, class Sink>
+  constexpr Var<X, World> arriving(Local<X, B> value, Sink sink) {
+    return record(std::move(value), std::move(sink));
+  }
+
+  /// Records on another tape, and leaves the one of before in its place.
+  constexpr void exchange(Tape& tape) { std::swap(tape_, tape); }
+
+  /// From now on pullbacks put off what only weights wait for, and leave it on `tape`, until
+  /// `nullptr` is given.
+  constexpr void defer_weights_to(Tape* tape) { deferred_ = tape; }
+
+  /// Does `work`, which makes the gradient of `slot`, or puts it off.
+  template <class X, class Work>
+  constexpr void make_gradient(Slot<X, World> const& slot, Work work) {
+    if (!slot.wanted()) return;
+    if (deferred_ == nullptr || !slot.outlives_steps()) return work();
+    deferred_->push(detail::Deferred<B, Work>::make(std::move(work)));
+  }
+
   /// Forgets the operations recorded so far, without a backward pass.
   constexpr void forget() { tape_.drop_until(nullptr); }
 
@@ -151,8 +181,9 @@ class World {
     constexpr void operator()(auto const&) const {}
   };
 
-  detail::Tape leaves_;
-  detail::Tape tape_;
+  Tape leaves_;
+  Tape tape_;
+  Tape* deferred_ = nullptr;
   bool recording_ = true;
   std::uint64_t inputs_ = 0;
 };

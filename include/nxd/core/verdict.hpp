@@ -34,6 +34,7 @@ enum class Rule : std::uint8_t {
   actions_must_name_microbatches_and_chunks_of_the_schedule,
   microbatches_must_keep_their_order,
   gradients_must_follow_the_forward_pass,
+  schedule_must_have_the_size_asked_for,
 };
 
 constexpr std::string_view text(Rule rule) {
@@ -60,6 +61,7 @@ constexpr std::string_view text(Rule rule) {
       "actions must name microbatches and chunks of the schedule",
       "microbatches must keep their order in every stage",
       "gradients must follow the forward pass, and those of the weights those of the input",
+      "a schedule must have the ranks, the microbatches and the chunks that it was asked for",
   });
   return texts[static_cast<std::size_t>(rule)];
 }
