@@ -75,6 +75,23 @@ struct Outcome {
   bool operator==(Outcome const&) const = default;
 };
 
+/// Notes a rank's own part of the parameters.
+template <class Model>
+void keep_parameters(Model const& model, Outcome& outcome) {
+  for (auto const& piece : model_pieces(model, Holding::owned)) {
+    auto& elements = outcome.parameters[piece.name];
+    using T = typename Model::element;
+    auto const columns = piece.box.extent.back();
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(piece.bytes.size() / sizeof(T)); ++i) {
+      T value;
+      std::memcpy(&value, piece.bytes.data() + i * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
+      auto const row = piece.shape.size() > 1 ? piece.box.start[0] + i / columns : 0;
+      elements[row * piece.shape.back() + piece.box.start.back() + i % columns] =
+          static_cast<double>(value);
+    }
+  }
+}
+
 /// Trains the small Llama. `between(step, model, optimizer)` is called before each step.
 template <class Region, class Strategy, class Backend,
           template <class, class> class Attention = GroupedQueryAttention, class C>
@@ -95,18 +112,7 @@ Outcome train_small(C comm, Job const& job, auto const& between) {
     outcome.losses.push_back(report.loss);
     outcome.norms.push_back(report.grad_norm);
   }
-  for (auto const& piece : model_pieces(model, Holding::owned)) {
-    auto& elements = outcome.parameters[piece.name];
-    using T = typename Backend::element;
-    auto const columns = piece.box.extent.back();
-    for (std::int64_t i = 0; i < static_cast<std::int64_t>(piece.bytes.size() / sizeof(T)); ++i) {
-      T value;
-      std::memcpy(&value, piece.bytes.data() + i * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
-      auto const row = piece.shape.size() > 1 ? piece.box.start[0] + i / columns : 0;
-      elements[row * piece.shape.back() + piece.box.start.back() + i % columns] =
-          static_cast<double>(value);
-    }
-  }
+  keep_parameters(model, outcome);
   return outcome;
 }
 

@@ -45,7 +45,9 @@ inline Clip clip_of(TrainingConfig const& config) {
 }
 
 inline Recompute recompute_of(TrainingConfig const& config) {
-  return config.model.activations_checkpoint_granularity ? Recompute::full : Recompute::none;
+  auto const& how = config.model.activations_checkpoint_granularity;
+  if (!how) return Recompute::none;
+  return *how == Granularity::full ? Recompute::full : Recompute::selective;
 }
 
 inline std::string hex(std::uint64_t n) {

@@ -35,6 +35,9 @@ enum class Rule : std::uint8_t {
   microbatches_must_keep_their_order,
   gradients_must_follow_the_forward_pass,
   schedule_must_have_the_size_asked_for,
+  every_stage_needs_a_layer,
+  every_layer_must_be_in_one_stage,
+  cuts_must_be_one_fewer_than_stages,
 };
 
 constexpr std::string_view text(Rule rule) {
@@ -62,6 +65,9 @@ constexpr std::string_view text(Rule rule) {
       "microbatches must keep their order in every stage",
       "gradients must follow the forward pass, and those of the weights those of the input",
       "a schedule must have the ranks, the microbatches and the chunks that it was asked for",
+      "every stage of a pipeline needs a layer",
+      "every layer must be in one stage of the pipeline",
+      "cuts must be one fewer than the stages that they cut",
   });
   return texts[static_cast<std::size_t>(rule)];
 }

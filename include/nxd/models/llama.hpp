@@ -14,14 +14,9 @@
 #include <nxd/nn/feed_forward.hpp>
 #include <nxd/nn/norm.hpp>
 #include <nxd/nn/parameter.hpp>
+#include <nxd/pipeline/partition.hpp>
 
 namespace nxd {
-
-/// What is kept of a block's forward pass for its backward pass.
-enum class Recompute : std::uint8_t {
-  none,  ///< all that it needs
-  full,  ///< its input alone; the block is computed once more
-};
 
 /// One layer: attention and feed-forward, each normalised before and added to the residual stream.
 /// A block maps the residual's type to itself, so depth is data.
@@ -45,8 +40,9 @@ struct LlamaBlock {
 
   template <class X>
   constexpr Var<X, World> operator()(Var<X, World> const& x,
-                                     Angles<typename World::backend> const& angles) const {
-    auto const h = x + attention(attention_norm(x), angles);
+                                     Angles<typename World::backend> const& angles,
+                                     Recompute recompute) const {
+    auto const h = x + attention(attention_norm(x), angles, recompute);
     return h + feed(feed_norm(h));
   }
 
@@ -73,35 +69,60 @@ class Llama {
   using element = typename World::element;
   /// Token ids and labels: every rank of TP has those of its samples.
   using Tokens = Tensor<std::int32_t, Shape<Batch, Seq>, Layout<Shard<Batch, DP>>>;
+  /// What blocks, and stages of a pipeline, pass on.
+  using Residual = Tensor<element, Shape<Batch, Seq, Hidden>,
+                          with_t<Layout<Shard<Batch, DP>>, typename Region::template between<TP>>>;
 
   Llama(World& world, LlamaConfig const& config, Recompute recompute = Recompute::none)
+      : Llama(world, config, {0, config.num_hidden_layers}, recompute) {}
+
+  /// The layers of one stage of a pipeline. `first` is the first stage, if this rank has that too.
+  Llama(World& world, LlamaConfig const& config, StageSpan const& span, Recompute recompute,
+        Llama const* first = nullptr)
       : config_(config),
+        span_(span),
         recompute_(recompute),
-        angles_(make_angles<B>(extent<Seq>(world.plan), frequencies(config))),
-        embedding_{world.template parameter<typename Embed::Weight>()},
-        norm_(Block::make_norm(world, config.rms_norm_eps)) {
-    blocks_.reserve(static_cast<std::size_t>(config.num_hidden_layers));
-    for (std::int64_t i = 0; i < config.num_hidden_layers; ++i)
-      blocks_.emplace_back(world, config.rms_norm_eps);
-    if (!config.tie_word_embeddings) head_.emplace(bind<Linear<Hidden, Vocab, ColumnParallel<TP, Region>>>(world));
+        angles_(make_angles<B>(extent<Seq>(world.plan), frequencies(config))) {
+    if (span.embeds) embedding_.emplace(Embed{world.template parameter<typename Embed::Weight>()});
+    blocks_.reserve(static_cast<std::size_t>(span.layers));
+    for (std::int64_t i = 0; i < span.layers; ++i) blocks_.emplace_back(world, config.rms_norm_eps);
+    if (!span.heads) return;
+    norm_.emplace(Block::make_norm(world, config.rms_norm_eps));
+    if (config.tie_word_embeddings && span.ends_together)
+      head_.emplace(Head{(first == nullptr ? *this : *first).embedding_->weight});
+    else head_.emplace(bind<Linear<Hidden, Vocab, ColumnParallel<TP, Region>>>(world));
   }
 
   LlamaConfig const& config() const { return config_; }
+  StageSpan const& span() const { return span_; }
 
-  /// logits[Batch, Seq, Vocab] of ids[Batch, Seq], split over TP along the vocabulary.
-  auto logits(Var<Tokens, World> const& ids) const {
-    auto x = embedding_(ids);
+  /// The first stage: x[Batch, Seq, Hidden] of ids[Batch, Seq].
+  Var<Residual, World> embed(Var<Tokens, World> const& ids) const { return (*embedding_)(ids); }
+
+  /// Every stage: x through its blocks.
+  Var<Residual, World> pass(Var<Residual, World> x) const {
     for (auto const& block : blocks_) {
-      if (recompute_ == Recompute::none) x = block(x, angles_);
-      else x = nxd::recompute([&block, this](auto const& in) { return block(in, angles_); }, x);
+      auto const run = [&block, this](auto const& in) { return block(in, angles_, recompute_); };
+      x = recompute_ == Recompute::full ? recompute(run, x) : run(x);
     }
-    auto const h = ColumnParallel<TP, Region>::template enter<Hidden>(norm_(x));
-    return contract(h, head_ ? head_->weight : embedding_.weight);
+    return x;
   }
 
-  /// The loss of each token, loss[Batch, Seq]: 0 where its label is `ignore_index`.
+  /// The last stage: logits[Batch, Seq, Vocab], split over TP along the vocabulary.
+  auto head(Var<Residual, World> const& x) const {
+    auto const h = ColumnParallel<TP, Region>::template enter<Hidden>((*norm_)(x));
+    return contract(h, head_->weight);
+  }
+
+  /// The last stage: the loss of each token, loss[Batch, Seq]; 0 where its label is `ignore_index`.
+  auto losses_of(Var<Residual, World> const& x, Var<Tokens, World> const& labels) const {
+    return cross_entropy<Vocab>(head(x), labels, ignore_index);
+  }
+
+  /// All stages, one after the other.
+  auto logits(Var<Tokens, World> const& ids) const { return head(pass(embed(ids))); }
   auto losses(Var<Tokens, World> const& ids, Var<Tokens, World> const& labels) const {
-    return cross_entropy<Vocab>(logits(ids), labels, ignore_index);
+    return losses_of(pass(embed(ids)), labels);
   }
 
   /// Calls `f(info, parameter, matrix)` for every parameter, in the order of the model.
@@ -109,11 +130,14 @@ class Llama {
     auto const dense = Init{Init::Kind::normal, config_.initializer_range};
     auto const ones = Init{Init::Kind::ones};
     using Wide = Shape<Hidden>;
-    f(ParameterInfo{{"model.embed_tokens.weight"}, dense, true}, embedding_.weight,
-      Matrix<Shape<Vocab>, Wide>{});
+    bool const tied = config_.tie_word_embeddings, apart = tied && !span_.ends_together;
+    if (embedding_)
+      f(ParameterInfo{{"model.embed_tokens.weight"}, dense, true,
+                      apart ? Sharing::first : Sharing::none},
+        embedding_->weight, Matrix<Shape<Vocab>, Wide>{});
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       auto const& b = blocks_[i];
-      auto const at = "model.layers." + std::to_string(i) + ".";
+      auto const at = "model.layers." + std::to_string(span_.first + static_cast<std::int64_t>(i)) + ".";
       f(ParameterInfo{{at + "input_layernorm.weight"}, ones, false}, b.attention_norm.weight,
         Matrix<Wide>{});
       b.attention.visit(at + "self_attn.", dense, f);
@@ -124,9 +148,11 @@ class Llama {
       f(ParameterInfo{{at + "mlp.down_proj.weight"}, dense, true}, b.feed.down.weight,
         Matrix<Wide, Shape<Ffn>>{});
     }
-    f(ParameterInfo{{"model.norm.weight"}, ones, false}, norm_.weight, Matrix<Wide>{});
-    if (head_)
-      f(ParameterInfo{{"lm_head.weight"}, dense, true}, head_->weight, Matrix<Shape<Vocab>, Wide>{});
+    if (norm_) f(ParameterInfo{{"model.norm.weight"}, ones, false}, norm_->weight, Matrix<Wide>{});
+    if (head_ && (!tied || apart))
+      f(ParameterInfo{{tied ? "model.embed_tokens.weight" : "lm_head.weight"}, dense, true,
+                      apart ? Sharing::again : Sharing::none},
+        head_->weight, Matrix<Shape<Vocab>, Wide>{});
   }
 
   /// Labels that cost nothing.
@@ -134,11 +160,12 @@ class Llama {
 
  private:
   LlamaConfig config_;
+  StageSpan span_;
   Recompute recompute_;
   Angles<B> angles_;
-  Embed embedding_;
+  std::optional<Embed> embedding_;
   std::vector<Block> blocks_;
-  Norm norm_;
+  std::optional<Norm> norm_;
   std::optional<Head> head_;
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include <nxd/autodiff/attention.hpp>
+#include <nxd/autodiff/recompute.hpp>
 #include <nxd/autodiff/rename.hpp>
 #include <nxd/autodiff/rotary.hpp>
 #include <nxd/nn/linear.hpp>
@@ -15,10 +16,13 @@ namespace detail {
 /// Attention of queries to keys and values of the same tokens, both turned to their positions.
 template <class Q, class K, class V, class W>
 constexpr auto attend_rotated(Var<Q, W> const& q, Var<K, W> const& k, Var<V, W> const& v,
-                              Angles<typename W::backend> const& angles) {
-  auto const width = static_cast<double>(extent<HeadDim>(q.world().plan));
-  return attention(rotate(q, angles), rename<Seq, KeySeq>(rotate(k, angles)),
-                   rename<Seq, KeySeq>(v), 1 / std::sqrt(width));
+                              Angles<typename W::backend> const& angles, Recompute how) {
+  auto const scale = 1 / std::sqrt(static_cast<double>(extent<HeadDim>(q.world().plan)));
+  auto const core = [angles, scale](auto const& queries, auto const& keys, auto const& values) {
+    return attention(rotate(queries, angles), rename<Seq, KeySeq>(rotate(keys, angles)),
+                     rename<Seq, KeySeq>(values), scale);
+  };
+  return how == Recompute::selective ? recompute(core, q, k, v) : core(q, k, v);
 }
 
 }  // namespace detail
@@ -46,10 +50,11 @@ struct GroupedQueryAttention {
 
     template <class X>
     constexpr auto operator()(Var<X, World> const& x,
-                              Angles<typename World::backend> const& angles) const {
+                              Angles<typename World::backend> const& angles,
+                              Recompute how = Recompute::none) const {
       auto const whole = ColumnParallel<A, Region>::template enter<Hidden>(x);
       return out(detail::attend_rotated(query.product(whole), key.product(whole),
-                                        value.product(whole), angles));
+                                        value.product(whole), angles, how));
     }
 
     /// Calls `f(info, parameter, matrix)` for each, by its Hugging Face name below `at`.

@@ -49,13 +49,14 @@ template <MeshAxis A, class Region = Duplicated> struct FusedGroupedQueryAttenti
 
     template <class X>
     constexpr auto operator()(Var<X, World> const& x,
-                              Angles<typename World::backend> const& angles) const {
+                              Angles<typename World::backend> const& angles,
+                              Recompute how = Recompute::none) const {
       auto const all = qkv(x);
       auto const group = extent<QkvSlot>(x.world().plan) - 2;
       return out(detail::attend_rotated(take_slots<KvHeads, QkvSlot, Heads>(all, 0, group),
                                         take_slots<KvHeads, QkvSlot, KvHeads>(all, group, 1),
                                         take_slots<KvHeads, QkvSlot, KvHeads>(all, group + 1, 1),
-                                        angles));
+                                        angles, how));
     }
 
     /// Calls `f(info, parameter, matrix)` for each, by its Hugging Face names below `at`.

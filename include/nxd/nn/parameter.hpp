@@ -31,11 +31,16 @@ struct Init {
   double deviation = 0.02;  ///< of the normal distribution
 };
 
+/// Whether another stage of a pipeline has the same parameter, as a tied head has the embedding's. Its
+/// gradient is the sum over both; it counts once, where it is `first`.
+enum class Sharing : std::uint8_t { none, first, again };
+
 /// What is to be known of a parameter besides its type.
 struct ParameterInfo {
   std::vector<std::string> names;  ///< one; or one for each place in the bundle that it stores
   Init init{};
   bool decays = true;  ///< weight decay applies
+  Sharing sharing = Sharing::none;
 };
 
 namespace detail {

@@ -64,6 +64,13 @@ template <class M> inline constexpr bool has_one_axis = false;
 template <> inline constexpr bool has_one_axis<Mesh<>> = true;
 template <class A> inline constexpr bool has_one_axis<Mesh<A>> = true;
 
+/// A model whose parts are on several stages of a pipeline comes with the line of those that may share a
+/// weight: `model.ends()`. Other models are whole on every rank.
+template <class Model>
+concept SharesWeightsBetweenStages = requires(Model const& model) {
+  { model.ends() } -> std::same_as<Line>;
+};
+
 /// Trains the parameters of a model: takes their gradients' sums, clips, updates. Strategy is
 /// `Zero1<AdamW>`, `Replicated<Sgd>`, ...; its update's state lives here, chunk by chunk.
 template <class Strategy, class World>
@@ -108,11 +115,12 @@ class Optimizer {
   double reduce(Model const& model) {
     double total = 0;
     std::size_t i = 0;
-    model.visit([&]<class X>(ParameterInfo const&, Var<X, World> const& parameter, auto) {
+    model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
       auto& s = states_[i++];
-      reduce_one(parameter, s);
+      auto const gradient = gradient_of(model, info, parameter);
+      reduce_one<X>(gradient, s);
       parameter.clear_grad();
-      if (!counts<X>()) return;
+      if (!counts<X>() || info.sharing == Sharing::again) return;
       auto const* const g = B::data(s.gradient);
       if (clip_.norm == Clip::Norm::l2) total += K::sum_of_squares(s.chunk.count, g);
       else if (auto const m = K::max_abs(s.chunk.count, g); !(m <= total)) total = m;
@@ -155,10 +163,26 @@ class Optimizer {
   }
 
  private:
-  template <class X>
-  void reduce_one(Var<X, World> const& parameter, State& s) {
+  /// The gradient of a parameter, over all stages that have it.
+  template <class Model, class X>
+  auto gradient_of(Model const& model, ParameterInfo const& info, Var<X, World> const& parameter) {
     using G = typename Var<X, World>::gradient;
     auto const gradient = parameter.has_grad() ? parameter.grad() : zeros<G>();
+    if (info.sharing == Sharing::none) return gradient;
+    if constexpr (SharesWeightsBetweenStages<Model>) {
+      Line const ends = model.ends();
+      world_.ledger.bytes_sent += G::local_bytes(world_.plan);
+      auto const n = static_cast<std::size_t>(G::local_size(world_.plan));
+      if constexpr (B::has_elements)
+        all_reduce(world_.comm, ends, std::span<T>(data(gradient), n));
+    } else {
+      NXD_EXPECTS(!"a stage alone is no model: its optimizer does not know who shares its weights");
+    }
+    return gradient;
+  }
+
+  template <class X, class G>
+  void reduce_one(Local<G, B> const& gradient, State& s) {
     auto const settled = settle<Strategy>(world_, gradient);
     using Settled = typename std::remove_cvref_t<decltype(settled)>::tensor;
     check_gradient<Settled>(axes{}, typename World::mesh{});

@@ -39,7 +39,7 @@ constexpr Schedule interleave(int ranks, int microbatches, int chunks, int group
 
 /// Microbatches go in groups of `group`; the last group may be smaller, but no group may be
 /// smaller than the pipeline is long.
-constexpr Verdict check_groups(int ranks, int microbatches, int group) {
+constexpr Verdict check_microbatch_groups(int ranks, int microbatches, int group) {
   if (microbatches < ranks) return {Rule::microbatches_must_fill_the_pipeline, microbatches, ranks};
   if (group < ranks) return {Rule::microbatch_groups_must_fill_the_pipeline, group, ranks};
   int const last = microbatches % group;
@@ -48,16 +48,16 @@ constexpr Verdict check_groups(int ranks, int microbatches, int group) {
   return {};
 }
 
-/// The smallest groups that `check_groups` accepts: of p where p divides m.
+/// The smallest groups that `check_microbatch_groups` accepts: of p where p divides m.
 constexpr int smallest_group(int ranks, int microbatches) {
   int group = ranks;
-  while (group < microbatches && !check_groups(ranks, microbatches, group)) ++group;
+  while (group < microbatches && !check_microbatch_groups(ranks, microbatches, group)) ++group;
   return group;
 }
 
 constexpr Verdict check_interleaved(int ranks, int microbatches, int chunks, int group) {
   if (chunks < 2) return check_chunks(chunks, 2);
-  return check_groups(ranks, microbatches, group);
+  return check_microbatch_groups(ranks, microbatches, group);
 }
 
 }  // namespace detail

@@ -43,9 +43,9 @@ namespace detail {
 
 /// Writes the actions of a rank, counting each pass of each chunk; microbatches beyond the last
 /// are counted and left out.
-class Line {
+class Scribe {
  public:
-  constexpr Line(int microbatches, int chunks)
+  constexpr Scribe(int microbatches, int chunks)
       : microbatches_(microbatches), counts_(4 * chunks, 0) {
     actions_.reserve(3 * microbatches * chunks);
   }
@@ -90,7 +90,7 @@ struct ZbV {
     constexpr auto forward = Pass::forward;
     constexpr auto input = Pass::input_gradient, weight = Pass::weight_gradient;
     int const padded = std::max(microbatches, 2 * ranks - 1);
-    detail::Line line(microbatches, 2);
+    detail::Scribe line(microbatches, 2);
 
     auto const gradients = [&](int chunk) { line.next(input, chunk), line.next(weight, chunk); };
     for (int i = 0; i < 2 * (ranks - r) - 1; ++i) line.next(forward, 0);

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nxd/train/pipeline_step.hpp>
+
+#include "small_llama.hpp"
+
+namespace nxd::test {
+
+/// A run of a pipeline: kind of schedule, and numbers.
+struct PipelineJob {
+  std::string kind = "1f1b";
+  std::int64_t pp = 2, tp = 1, dp = 1, chunks = 1, microbatches = 8;
+  bool tied = false;
+  Recompute recompute = Recompute::none;
+  std::int64_t layers = 8, global_batch = 16, seq = 12, steps = 20;
+  std::int64_t held_out = 3;  ///< microbatches of a validation on each rank
+
+  std::int64_t ranks() const { return pp * tp * dp; }
+  Job data() const {
+    return {.dp = dp, .tp = tp, .accumulate = microbatches, .global_batch = global_batch, .seq = seq};
+  }
+  LlamaConfig model() const {
+    auto config = small_llama();
+    config.num_hidden_layers = layers;
+    config.tie_word_embeddings = tied;
+    return config;
+  }
+};
+
+/// Steps of training, and what is left of it on this rank.
+template <class World, class Model, class Optimizer>
+Outcome run_steps(World& world, Model const& model, Optimizer& optimizer, PipelineJob const& job) {
+  Outcome outcome;
+  auto const place = line<DP>(world.plan, world.rank()).place;
+  for (std::int64_t step = 0; step < job.steps; ++step) {
+    auto const batches = microbatches(job.data(), step, place, job.model().vocab_size);
+    auto const report =
+        train_step(world, model, optimizer, std::span<Microbatch const>(batches), 3e-3);
+    outcome.losses.push_back(report.loss);
+    outcome.norms.push_back(report.grad_norm);
+  }
+  auto const held_out = microbatches(job.data(), 1000, place, job.model().vocab_size);
+  outcome.losses.push_back(
+      evaluate(world, model, std::span<Microbatch const>(held_out).first(
+                                 static_cast<std::size_t>(job.held_out))));
+  outcome.norms.push_back(1);
+  keep_parameters(model, outcome);
+  return outcome;
+}
+
+/// The same model whole, on one rank.
+template <class Region, class Strategy, class Backend, class C>
+Outcome train_deep(C comm, PipelineJob const& job) {
+  World<LlamaPlan, Backend, C> world(
+      make_plan(job.model(), {1, 1, job.data().micro_batch(), job.seq, 0}), comm);
+  Llama<Region, decltype(world)> const model(world, job.model(), job.recompute);
+  initialize(model, 5);
+  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0});
+  return run_steps(world, model, optimizer, job);
+}
+
+template <class Region, class Strategy, class Backend, class C>
+Outcome train_pipelined(C comm, PipelineJob const& job) {
+  auto const config = job.model();
+  World<LlamaPlan, Backend, C> world(
+      make_plan(config, {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}), comm);
+  using Stage = Llama<Region, decltype(world)>;
+  std::optional<PipelinePlan> plan;
+  with_schedule(job.kind, [&]<class K>(K) {
+    plan = PipelinePlan::of<Pipeline<K>>(job.pp, job.microbatches, job.chunks);
+  });
+  auto const stride = job.tp * job.dp;
+  Line const along{comm.rank() % stride, stride, job.pp, comm.rank() / stride};
+  Pipelined<Stage, decltype(world)> const model(
+      along, *plan, share_layers(job.layers, job.pp * job.chunks),
+      [&](StageSpan const& span, Stage const* first) {
+        return Stage(world, config, span, job.recompute, first);
+      });
+  initialize(model, 5);
+  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0});
+  return run_steps(world, model, optimizer, job);
+}
+
+}  // namespace nxd::test
