@@ -129,9 +129,19 @@ constexpr Bad table[] = {
      "write true"},
     {"  zero1: true", "  zero1: perhaps",
      "run.yaml:8: distributed_strategy.zero1 is perhaps, but true or false is wanted"},
-    {"  zero1: true", "  pipeline_model_parallel_size: 2",
-     "run.yaml:8: distributed_strategy.pipeline_model_parallel_size is 2, but this program has no "
-     "pipeline strategy; set it to 1"},
+    {"  zero1: true", "  pipeline_model_parallel_size: 4",
+     "run.yaml:8: distributed_strategy.pipeline_model_parallel_size breaks a rule: every stage of a "
+     "pipeline needs a layer (2 against 4); lower it, or "
+     "distributed_strategy.virtual_pipeline_model_parallel_size"},
+    {"  zero1: true", "  pipeline_model_parallel_size: 2\n  pipeline_schedule: zb-v",
+     "run.yaml:8: distributed_strategy.pipeline_model_parallel_size breaks a rule: every stage of a "
+     "pipeline needs a layer (2 against 4); lower it, or "
+     "distributed_strategy.virtual_pipeline_model_parallel_size"},
+    {"  zero1: true", "  pipeline_model_parallel_size: 2\n  pipeline_schedule: 1f2b",
+     "run.yaml:9: distributed_strategy.pipeline_schedule is 1f2b, but it must be gpipe or 1f1b or "
+     "interleaved or zb-h1 or zb-v; did you mean 1f1b?"},
+    {"  num_layers: 2", "  num_layers: 2\n  pipeline_cuts: model.layers.0",
+     "run.yaml:16: model.pipeline_cuts is model.layers.0, but a list of texts is wanted"},
     {"  zero1: true", "  context_parallel_size: 2",
      "run.yaml:8: distributed_strategy.context_parallel_size is 2, but this program has no "
      "context-parallel strategy; set it to 1"},

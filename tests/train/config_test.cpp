@@ -60,7 +60,8 @@ TEST_CASE("Ranks and batches that do not come out even are refused with the mend
   CHECK_THROWS_WITH_AS((void)nxd::data_parallel_size(c, 3),
                        "the job breaks a rule: the ranks of the job must fill the mesh (3 against "
                        "2); start a multiple of 2 ranks, as "
-                       "distributed_strategy.tensor_model_parallel_size says",
+                       "distributed_strategy.tensor_model_parallel_size and "
+                       "pipeline_model_parallel_size say",
                        nxd::ConfigError);
   CHECK_THROWS_WITH_AS((void)nxd::microbatches(c, 6),
                        "data.global_batch_size breaks a rule: the global batch must be a multiple "

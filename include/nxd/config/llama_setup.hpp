@@ -14,6 +14,7 @@
 #include <nxd/data/text.hpp>
 #include <nxd/models/llama_json.hpp>
 #include <nxd/models/llama_plan.hpp>
+#include <nxd/pipeline/pipelined.hpp>
 #include <nxd/train/config.hpp>
 #include <nxd/train/config_rules.hpp>
 #include <nxd/train/config_text.hpp>
@@ -93,6 +94,77 @@ inline LlamaLayout llama_layout(TrainingConfig const& config, std::int64_t ranks
           .micro_batch = config.data.micro_batch_size,
           .seq_length = sequence_length(config),
           .kv_copies = d.kv_replicator};
+}
+
+namespace detail {
+
+/// The layer that a cut names: `model.layers.7` is 7. @throws ConfigError if it names none
+inline std::int64_t layer_of_cut(std::string const& cut) {
+  long long layer = 0;
+  char end = 0;
+  if (std::sscanf(cut.c_str(), "model.layers.%lld%c", &layer, &end) != 1 || layer < 0)
+    throw ConfigError("model.pipeline_cuts names \"" + cut +
+                      "\", but the layers are model.layers.0 and so on; name one of them");
+  return layer;
+}
+
+/// Counts of layers, as "5,6,5". @throws ConfigError if they are no such list
+inline std::vector<std::int64_t> layer_counts(std::string const& text) {
+  std::vector<std::int64_t> counts;
+  for (std::size_t at = 0; at <= text.size();) {
+    auto const comma = std::min(text.find(',', at), text.size());
+    auto const item = text.substr(at, comma - at);
+    if (item.empty() || item.size() > 9 || item.find_first_not_of("0123456789") != item.npos)
+      throw ConfigError("distributed_strategy.pipeline_layers is \"" + text +
+                        "\"; write even, last, balanced, or counts as 5,6,5");
+    counts.push_back(std::stoll(item));
+    at = comma + 1;
+  }
+  return counts;
+}
+
+}  // namespace detail
+
+/// Which layers the stages of a pipeline have. `pipeline_cuts` says so, or `pipeline_layers`: `even` gives
+/// the last stages one more where they do not come out even, `last` gives the remainder to the very last
+/// one, `balanced` counts the head as so many layers as its products cost.
+/// @throws ConfigError, PlanError unless every layer is in one stage
+inline std::vector<StageSpan> stage_spans(TrainingConfig const& config, LlamaConfig const& model) {
+  auto const& d = config.distributed_strategy;
+  auto const layers = model.num_hidden_layers;
+  auto const stages = d.pipeline_model_parallel_size * pipeline_chunks(config);
+  if (d.pipeline_model_parallel_size == 1 && stages > 1 && layers < stages)
+    throw ConfigError("chunks of layers need pipeline ranks; leave "
+                      "distributed_strategy.pipeline_schedule out");
+  if (!config.model.pipeline_cuts.empty()) {
+    std::vector<std::int64_t> cuts;
+    for (auto const& cut : config.model.pipeline_cuts) cuts.push_back(detail::layer_of_cut(cut));
+    return cut_layers(layers, stages, cuts);
+  }
+  if (d.pipeline_layers == "even") return share_layers(layers, stages);
+  if (d.pipeline_layers == "last") return share_layers(layers, stages, Remainder::very_last_stage);
+  if (d.pipeline_layers != "balanced") {
+    auto const counts = detail::layer_counts(d.pipeline_layers);
+    if (std::ssize(counts) != stages)
+      throw ConfigError("distributed_strategy.pipeline_layers has " + std::to_string(counts.size()) +
+                        " counts, but there are " + std::to_string(stages) + " stages");
+    return stages_of(counts, layers);
+  }
+  auto const heads = model.num_attention_heads + model.num_key_value_heads;
+  auto const per_layer = static_cast<double>(2 * heads * model.head_dim + 3 * model.intermediate_size);
+  return balance_layers(layers, stages, 0, static_cast<double>(model.vocab_size) / per_layer);
+}
+
+/// The schedules of a pipeline of that kind. @throws PlanError, ConfigError if there are none
+inline PipelinePlan pipeline_plan(TrainingConfig const& config, std::int64_t microbatches) {
+  std::optional<PipelinePlan> plan;
+  with_schedule(names_of(PipelineKind{})[static_cast<std::size_t>(pipeline_kind(config))],
+                [&]<class K>(K) {
+                  plan = PipelinePlan::of<Pipeline<K>>(
+                      config.distributed_strategy.pipeline_model_parallel_size, microbatches,
+                      pipeline_chunks(config));
+                });
+  return *plan;
 }
 
 /// The part of the samples that `data.splits_string`, "train,validation,test", holds out for validation.

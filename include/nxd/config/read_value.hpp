@@ -145,6 +145,14 @@ inline void read(Reading const& r, std::vector<WeightedPrefix>& field) {
   }
 }
 
+inline void read(Reading const& r, std::vector<std::string>& field) {
+  field.clear();
+  if (r.node.kind != Node::Kind::sequence) r.wanted("a list of texts");
+  for (std::size_t i = 0; i < r.node.items.size(); ++i)
+    read(Reading{r.path + "[" + std::to_string(i) + "]", r.node.items[i], r.limit},
+         field.emplace_back());
+}
+
 /// A node as JSON text; numbers and switches keep their type.
 inline std::string as_json(Node const& node) {
   std::string out;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include <nxd/tensor/xtensor.hpp>
 #include <nxd/train/curve.hpp>
 #include <nxd/train/pieces.hpp>
+#include <nxd/train/pipeline_step.hpp>
 #include <nxd/train/progress.hpp>
 #include <nxd/train/trainer.hpp>
 
@@ -56,6 +58,10 @@ inline std::string hex(std::uint64_t n) {
   return text;
 }
 
+inline std::string percent(double share) {
+  return std::to_string(std::lround(100 * share)) + " %";
+}
+
 /// Draws what `metrics.jsonl` holds.
 inline void draw_losses(std::ostream& out, std::string const& folder) {
   std::vector<CurvePoint> points;
@@ -73,7 +79,8 @@ inline void draw_losses(std::ostream& out, std::string const& folder) {
 template <class Region, class Strategy, Communicator C> class LlamaRun {
  public:
   using World = nxd::World<LlamaPlan, Xt, C>;
-  using Model = Llama<Region, World>;
+  using Stage = Llama<Region, World>;
+  using Model = Pipelined<Stage, World>;
 
   /// @throws ConfigError, IoError, CorruptInput, on all ranks, before the first step
   LlamaRun(C comm, TrainingConfig const& config, LlamaConfig const& model, Split const& data,
@@ -82,7 +89,11 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
         layout_(llama_layout(config, comm.size())),
         data_(data),
         world_(make_plan(model, layout_), comm),
-        model_(world_, model, detail::recompute_of(config)),
+        model_(along(), pipeline_plan(config, microbatches(config, comm.size())),
+               stage_spans(config, model),
+               [&](StageSpan const& span, Stage const* first) {
+                 return Stage(world_, model, span, detail::recompute_of(config), first);
+               }),
         optimizer_(world_, model_,
                    detail::update_of(config.model.optim,
                                      std::type_identity<typename Strategy::update>{}),
@@ -91,8 +102,6 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
         storage_(folder_ + "/checkpoints"),
         log_(out, comm.rank()),
         out_(out) {
-    BatchSizes const sizes = batch_sizes();
-    require("data.global_batch_size", check_batches(sizes));
     state_ = {model, layout_.seq_length, 0, 0, 0};
     initialize(model_, static_cast<std::uint64_t>(config.seed));
     start();
@@ -127,6 +136,13 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   }
 
  private:
+  /// The pipeline ranks that this one is among: the outermost axis.
+  Line along() const {
+    auto const stride = ranks(world_.plan);
+    return {world_.rank() % stride, stride,
+            config_.distributed_strategy.pipeline_model_parallel_size, world_.rank() / stride};
+  }
+
   BatchSizes batch_sizes() const {
     return {config_.data.global_batch_size, config_.data.micro_batch_size, layout_.data_parallel};
   }
@@ -204,7 +220,9 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     for (auto& piece : optimizer_pieces(model_, optimizer_, Holding::owned))
       request.pieces.push_back(std::move(piece));
     request.state = to_text(state_);
-    request.info.layout = {{"dp", layout_.data_parallel}, {"tp", layout_.tensor_parallel}};
+    request.info.layout = {{"dp", layout_.data_parallel},
+                           {"pp", model_.along().count},
+                           {"tp", layout_.tensor_parallel}};
     request.info.config_hash = detail::hex(fingerprint(config_));
     request.info.dataset_fp = detail::hex(data_.train.fingerprint());
     request.info.tokenizer_fp = detail::hex(ByteTokenizer::fingerprint());
@@ -282,20 +300,34 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     log_.info("resumed from " + where + " at step " + std::to_string(state.steps));
   }
 
-  void tell_plan(RunSchedule const& schedule) const {
-    std::int64_t parameters = 0;
+  /// Of the whole model.
+  double parameters() {
+    double sum = 0;
     model_.visit([&]<class X, class M>(ParameterInfo const& info, Var<X, World> const&, M m) {
+      if (info.sharing == Sharing::again) return;
       for (auto const& p : portions<X>(info, world_.plan, world_.rank(), m)) {
-        std::int64_t n = 1;
-        for (auto const e : p.shape) n *= e;
-        parameters += n;
+        double n = 1;
+        for (auto const e : p.shape) n *= static_cast<double>(e);
+        sum += n;
       }
     });
-    log_.info("Llama of " + detail::in_thousands(static_cast<double>(parameters)) +
+    all_reduce(world_.comm, model_.along(), std::span<double>(&sum, 1));
+    return sum;
+  }
+
+  void tell_plan(RunSchedule const& schedule) {
+    auto const& schedule_of_stages = model_.plan().training;
+    auto const pipelined = model_.along().count > 1;
+    log_.info("Llama of " + detail::in_thousands(parameters()) +
               " parameters on " + std::to_string(world_.comm.size()) + " ranks: DP " +
               std::to_string(layout_.data_parallel) + ", TP " +
               std::to_string(layout_.tensor_parallel) +
               (config_.distributed_strategy.sequence_parallel ? " with sequence parallelism" : "") +
+              (pipelined ? ", PP " + std::to_string(model_.along().count) + " (" +
+                               std::string(names_of(PipelineKind{})[static_cast<std::size_t>(
+                                   pipeline_kind(config_))]) +
+                               ", bubble " + detail::percent(verify(schedule_of_stages).bubble()) + ")"
+                         : "") +
               (Strategy::shards_state ? ", ZeRO-1" : ""));
     log_.info("steps " + std::to_string(schedule.first) + " to " + std::to_string(schedule.last) +
               ", " + detail::in_thousands(static_cast<double>(schedule.tokens_per_step)) +

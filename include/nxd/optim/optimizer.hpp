@@ -176,7 +176,7 @@ class Optimizer {
       if constexpr (B::has_elements)
         all_reduce(world_.comm, ends, std::span<T>(data(gradient), n));
     } else {
-      NXD_EXPECTS(!"a stage alone is no model: its optimizer does not know who shares its weights");
+      detail::broken_expectation("a whole model: one stage does not know who shares its weights");
     }
     return gradient;
   }

@@ -6,6 +6,7 @@
 
 #include <nxd/autodiff/world.hpp>
 #include <nxd/comm/post.hpp>
+#include <nxd/core/expects.hpp>
 #include <nxd/pipeline/report.hpp>
 
 namespace nxd {

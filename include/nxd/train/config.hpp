@@ -35,6 +35,13 @@ constexpr auto names_of(Granularity) {
   return std::to_array<std::string_view>({"selective", "full"});
 }
 
+/// The order in which a pipeline's stages take up microbatches.
+enum class PipelineKind : std::uint8_t { gpipe, one_f_one_b, interleaved, zb_h1, zb_v };
+/// Spellings.
+constexpr auto names_of(PipelineKind) {
+  return std::to_array<std::string_view>({"gpipe", "1f1b", "interleaved", "zb-h1", "zb-v"});
+}
+
 /// A number of batches, or a part of all of them.
 struct BatchLimit {
   double value = 0;
@@ -107,6 +114,8 @@ struct DistributedConfig {
   std::int64_t tensor_model_parallel_size = 1;
   std::int64_t pipeline_model_parallel_size = 1;
   std::int64_t virtual_pipeline_model_parallel_size = 1;
+  std::optional<PipelineKind> pipeline_schedule;  ///< empty: 1f1b; with chunks, interleaved
+  std::string pipeline_layers = "even";           ///< see `stage_spans`
   std::int64_t context_parallel_size = 1;
   bool zero1 = true;
   bool sequence_parallel = false;
@@ -184,6 +193,7 @@ struct ModelConfig {
   std::optional<double> init_method_std;
   std::optional<bool> share_embeddings_and_output_weights;
   std::int64_t make_vocab_size_divisible_by = 1;
+  std::vector<std::string> pipeline_cuts;  ///< the last layer of each stage but the last one
   bool weight_init_only = false;
   std::optional<Granularity> activations_checkpoint_granularity;
   OptimConfig optim;
@@ -213,6 +223,22 @@ struct TrainingConfig {
 
   bool operator==(TrainingConfig const&) const = default;
 };
+
+/// The kind of pipeline that a configuration asks for.
+inline PipelineKind pipeline_kind(TrainingConfig const& config) {
+  auto const& d = config.distributed_strategy;
+  if (d.pipeline_schedule) return *d.pipeline_schedule;
+  return d.virtual_pipeline_model_parallel_size > 1 ? PipelineKind::interleaved
+                                                    : PipelineKind::one_f_one_b;
+}
+
+/// Chunks of layers on each pipeline rank: what the configuration says, or the fewest of its kind.
+inline std::int64_t pipeline_chunks(TrainingConfig const& config) {
+  auto const chunks = config.distributed_strategy.virtual_pipeline_model_parallel_size;
+  auto const kind = pipeline_kind(config);
+  bool const several = kind == PipelineKind::interleaved || kind == PipelineKind::zb_v;
+  return chunks == 1 && several ? 2 : chunks;
+}
 
 /// The schedule that the configuration asks for, over `sched.max_steps` or else the whole run.
 inline LrSchedule lr_schedule(TrainingConfig const& config) {

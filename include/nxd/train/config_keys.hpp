@@ -77,9 +77,15 @@ template <class Table> void describe(Table& t, DistributedConfig& c) {
   t.key("sequence_parallel", c.sequence_parallel, any(),
         "shard the sequence over the tensor ranks between the products");
   t.key("kv_replicator", c.kv_replicator, at_least(1), "copies of each key and value head");
-  t.only("pipeline_model_parallel_size", 1, "this program has no pipeline strategy");
-  t.only("virtual_pipeline_model_parallel_size", 1, "this program has no pipeline strategy");
-  t.only("pipeline_model_parallel_split_rank", 0, "this program has no pipeline strategy");
+  t.key("pipeline_model_parallel_size", c.pipeline_model_parallel_size, at_least(1),
+        "ranks that share the layers");
+  t.key("virtual_pipeline_model_parallel_size", c.virtual_pipeline_model_parallel_size, at_least(1),
+        "chunks of layers on each of them");
+  t.key("pipeline_schedule", c.pipeline_schedule, any(),
+        "order of their work; null: 1f1b, or interleaved where there are chunks");
+  t.key("pipeline_layers", c.pipeline_layers, any(),
+        "layers of the stages: even, last (it takes the remainder), balanced, or counts as 5,6,5");
+  t.only("pipeline_model_parallel_split_rank", 0, "this program's models have no encoder");
   t.only("context_parallel_size", 1, "this program has no context-parallel strategy");
   t.only("expert_model_parallel_size", 1, "this program has no mixture of experts");
   t.only("token_shuffle_group_size", 1, "this program has no mixture of experts");
@@ -182,7 +188,8 @@ template <class Table> void describe(Table& t, ModelConfig& c) {
   Fusions fusions;
   t.section("fusions", fusions, "kernels of other programs");
   t.refused("moe", "this program has no mixture of experts");
-  t.only("pipeline_cuts", nullptr, "this program has no pipeline strategy");
+  t.key("pipeline_cuts", c.pipeline_cuts, any(),
+        "last layer of each pipeline stage but the last one, as model.layers.7");
   t.only("normalization", "rmsnorm", "this program's blocks normalise by RMSNorm");
   t.only("position_embedding_type", "rope", "this program's attention rotates");
   t.only("activation", "swiglu", "this program's feed-forward is SwiGLU");

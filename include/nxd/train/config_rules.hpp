@@ -7,6 +7,7 @@
 
 #include <nxd/core/plan.hpp>
 #include <nxd/data/sampler.hpp>
+#include <nxd/pipeline/partition.hpp>
 #include <nxd/train/config.hpp>
 
 namespace nxd {
@@ -56,6 +57,15 @@ inline void check_model(TrainingConfig const& c, std::vector<Complaint>& out) {
       complain_if_broken(out, check_split(*m.num_kv_heads, tp / copies), "model.num_kv_heads",
                          "make it a multiple of tensor_model_parallel_size / kv_replicator");
   }
+  auto const& d = c.distributed_strategy;
+  auto const stages = d.pipeline_model_parallel_size * pipeline_chunks(c);
+  if (m.num_layers && d.pipeline_model_parallel_size > 1)
+    complain_if_broken(out, check_stages(*m.num_layers, stages),
+                       "distributed_strategy.pipeline_model_parallel_size",
+                       "lower it, or distributed_strategy.virtual_pipeline_model_parallel_size");
+  complain_unless(out, m.pipeline_cuts.empty() || d.pipeline_layers == "even",
+                  "model.pipeline_cuts",
+                  "and distributed_strategy.pipeline_layers both say where stages end; leave one out");
   if (m.ffn_hidden_size)
     complain_if_broken(out, check_split(*m.ffn_hidden_size, tp), "model.ffn_hidden_size", as_ranks);
   if (!m.model_config)
@@ -100,7 +110,8 @@ inline void check_run(TrainingConfig const& c, std::vector<Complaint>& out) {
   auto const steps = s.max_steps.value_or(c.trainer.max_steps);
   auto const tp = c.distributed_strategy.tensor_model_parallel_size;
   auto const& saving = c.exp_manager.checkpoint_callback_params;
-  auto const size = saving.model_parallel_size.value_or(tp);
+  auto const per_replica = tp * c.distributed_strategy.pipeline_model_parallel_size;
+  auto const size = saving.model_parallel_size.value_or(per_replica);
   complain_unless(out, saving.save_top_k != 0, "exp_manager.checkpoint_callback_params.save_top_k",
                   "is 0, but a run keeps its newest checkpoint; to save none, set "
                   "exp_manager.create_checkpoint_callback to false");
@@ -112,8 +123,9 @@ inline void check_run(TrainingConfig const& c, std::vector<Complaint>& out) {
   complain_unless(out, s.name == LrShape::constant || s.min_lr <= c.model.optim.lr,
                   "model.optim.sched.min_lr", "is more than model.optim.lr; lower it");
   complain_unless(
-      out, size == tp, "exp_manager.checkpoint_callback_params.model_parallel_size",
-      is(size) + "but tensor times pipeline ranks are " + std::to_string(tp) + "; leave it out");
+      out, size == per_replica, "exp_manager.checkpoint_callback_params.model_parallel_size",
+      is(size) + "but tensor times pipeline ranks are " + std::to_string(per_replica) +
+          "; leave it out");
   complain_unless(out,
                   !c.model.weight_init_only || c.exp_manager.resume_from_checkpoint.has_value(),
                   "model.weight_init_only",
@@ -140,12 +152,14 @@ inline std::int64_t sequence_length(TrainingConfig const& config) {
 /// Data-parallel ranks of a job of `ranks`: what the other axes leave.
 /// @throws ConfigError where they do not come out even.
 inline std::int64_t data_parallel_size(TrainingConfig const& config, std::int64_t ranks) {
-  auto const tp = config.distributed_strategy.tensor_model_parallel_size;
-  if (auto const v = check_ranks(ranks, tp); !v)
+  auto const& d = config.distributed_strategy;
+  auto const replica = d.tensor_model_parallel_size * d.pipeline_model_parallel_size;
+  if (auto const v = check_ranks(ranks, replica); !v)
     throw ConfigError("the job breaks a rule: " + describe(v) + "; start a multiple of " +
-                      std::to_string(tp) +
-                      " ranks, as distributed_strategy.tensor_model_parallel_size says");
-  return ranks / tp;
+                      std::to_string(replica) +
+                      " ranks, as distributed_strategy.tensor_model_parallel_size and "
+                      "pipeline_model_parallel_size say");
+  return ranks / replica;
 }
 
 /// Microbatches of a step on each rank of a job of `ranks`.

@@ -75,6 +75,11 @@ inline std::string written(std::vector<WeightedPrefix> const& v) {
     out += (out.empty() ? "[" : ", ") + written(weight) + ", " + in_quotes(prefix);
   return out.empty() ? "null" : out + "]";
 }
+inline std::string written(std::vector<std::string> const& v) {
+  std::string out;
+  for (auto const& text : v) out += (out.empty() ? "[" : ", ") + in_quotes(text);
+  return out.empty() ? "[]" : out + "]";
+}
 inline std::string written(ModelConfigSource const& v) {
   return v.inline_json.empty() ? in_quotes(v.path) : v.inline_json;
 }
@@ -95,6 +100,7 @@ inline std::string type_words(std::array<double, 2> const&) { return "a list of 
 inline std::string type_words(std::vector<WeightedPrefix> const&) {
   return "a text or a list [weight, text, ...]";
 }
+inline std::string type_words(std::vector<std::string> const&) { return "a list of texts"; }
 inline std::string type_words(ModelConfigSource const&) { return "a text or a map"; }
 template <Spelled E> std::string type_words(E const& v) {
   std::string out;

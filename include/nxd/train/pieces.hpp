@@ -36,7 +36,9 @@ std::vector<Piece> model_pieces(Model const& model, Holding which) {
   std::vector<Piece> pieces;
   model.visit([&]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
     auto const& world = v.world();
-    if (which == Holding::owned && !is_first_holder<X>(world.plan, world.rank())) return;
+    bool const first =
+        info.sharing != Sharing::again && is_first_holder<X>(world.plan, world.rank());
+    if (which == Holding::owned && !first) return;
     detail::add_pieces(pieces, portions<X>(info, world.plan, world.rank(), m), "", "model",
                        data(v.value()));
   });
@@ -53,7 +55,8 @@ std::vector<Piece> optimizer_pieces(Model const& model, Optimizer<Strategy, Worl
   std::size_t i = 0;
   model.visit([&]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
     auto const& state = optimizer.state(i++);
-    if (which == Holding::owned && !optimizer.template owns<X>()) return;
+    bool const first = info.sharing != Sharing::again && optimizer.template owns<X>();
+    if (which == Holding::owned && !first) return;
     auto const& world = v.world();
     auto const held = chunk_portions(portions<X>(info, world.plan, world.rank(), m), state.chunk);
     auto const& names = Strategy::update::moments;
