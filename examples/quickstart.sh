@@ -5,7 +5,8 @@
 #
 #   --layout LAYOUT  tp2: two ranks share each layer, with sequence parallelism (the default)
 #                    dp2: two ranks share each batch, ZeRO-1
-#                    tp2dp2: four ranks, both of them
+#                    pp2: two ranks have half of the layers each, in a 1F1B pipeline
+#                    tp2dp2: four ranks, the first two of these
 #                    single: one rank
 #   --data PATH      a text file or a folder of them (/usr/include/boost)
 #   --steps N        how many steps to train (as examples/quickstart.yaml says)
@@ -34,13 +35,14 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 
-strategy=distributed_strategy
+strategy=distributed_strategy micro=4
 case $layout in
-  tp2) ranks=2 tp=2 zero1=true ;;
-  dp2) ranks=2 tp=1 zero1=true ;;
-  tp2dp2) ranks=4 tp=2 zero1=true ;;
-  single) ranks=1 tp=1 zero1=true ;;
-  *) usage_error "unknown layout $layout: tp2, dp2, tp2dp2, or single" ;;
+  tp2) ranks=2 tp=2 pp=1 ;;
+  dp2) ranks=2 tp=1 pp=1 ;;
+  pp2) ranks=2 tp=1 pp=2 micro=2 ;;  # more microbatches: a shorter bubble
+  tp2dp2) ranks=4 tp=2 pp=1 ;;
+  single) ranks=1 tp=1 pp=1 ;;
+  *) usage_error "unknown layout $layout: tp2, dp2, pp2, tp2dp2, or single" ;;
 esac
 sequence_parallel=false
 if [[ $tp -gt 1 ]]; then sequence_parallel=true; fi
@@ -68,13 +70,14 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 mpirun=$(command -v mpirun.openmpi || command -v mpirun)
 launch=("$mpirun" -np "$ranks" --bind-to none --oversubscribe --mca mpi_yield_when_idle 1)
 if [[ $(id -u) -eq 0 ]]; then launch+=(--allow-run-as-root); fi
-train=("$program" train examples/quickstart.yaml "name=quickstart_$layout" "data.train_dir=$data"
-       "$strategy.tensor_model_parallel_size=$tp" "$strategy.zero1=$zero1"
-       "$strategy.sequence_parallel=$sequence_parallel")
 if [[ -z $steps ]]; then steps=$(awk '$1 == "max_steps:" { print $2; exit }' examples/quickstart.yaml); fi
+train=("$program" train examples/quickstart.yaml "name=quickstart_$layout" "data.train_dir=$data"
+       "$strategy.tensor_model_parallel_size=$tp" "$strategy.pipeline_model_parallel_size=$pp"
+       "$strategy.sequence_parallel=$sequence_parallel" "data.micro_batch_size=$micro"
+       "model.optim.sched.warmup_steps=$((steps / 10))")
 
 if [[ -t 1 ]]; then export NXD_PROGRESS=bar; else export NXD_PROGRESS=lines; fi
-echo "Training on $data, layout $layout: $ranks rank(s), tensor parallel $tp"
+echo "Training on $data, layout $layout: $ranks rank(s), tensor parallel $tp, pipeline parallel $pp"
 "${launch[@]}" "${train[@]}" "trainer.max_steps=$steps"
 
 checkpoints=nxd_experiments/quickstart_$layout/checkpoints

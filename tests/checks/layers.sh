@@ -12,7 +12,7 @@ set -eu
 cd "$1/include"
 find nxd -name '*.hpp' | LC_ALL=C sort | xargs awk '
 BEGIN {
-  layer_count = split("core dist comm tensor autodiff nn pipeline optim data checkpoint train models config", names, " ")
+  layer_count = split("core dist comm tensor autodiff nn pipeline optim data checkpoint train plan models config", names, " ")
   for (i = 1; i <= layer_count; ++i) level[names[i]] = i
 
   # Which headers may include which package.
@@ -20,7 +20,7 @@ BEGIN {
   border["xtensor/"] = "^nxd/tensor/xtensor\\.hpp$"
   border["xsimd/"] = border["cblas.h"] = "^nxd/tensor/(xtensor|kernels/simd[a-z_]*)\\.hpp$"
   border["yaml-cpp/"] = "^nxd/config/yaml\\.hpp$"
-  border["CLI/"] = "^nxd/config/command\\.hpp$"
+  border["CLI/"] = "^nxd/config/command(s/[a-z_]+)?\\.hpp$"
   border["nlohmann/"] = "^nxd/checkpoint/json\\.hpp$"
 
   # Layers that need the standard library alone.

@@ -40,7 +40,8 @@ model:
 }  // namespace
 
 TEST_CASE("A configuration with the original's keys loads into typed fields") {
-  auto const [c, ignored] = nxd::load_config_text(text, "run.yaml");
+  auto const [c, ignored, broken] = nxd::load_config_text(text, "run.yaml");
+  CHECK(broken.empty());
   CHECK(c.name == "run");
   CHECK(c.exp_manager.name == "run");
   CHECK(c.trainer.max_steps == 1000);

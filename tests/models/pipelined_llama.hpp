@@ -18,13 +18,22 @@ struct PipelineJob {
 
   std::int64_t ranks() const { return pp * tp * dp; }
   Job data() const {
-    return {.dp = dp, .tp = tp, .accumulate = microbatches, .global_batch = global_batch, .seq = seq};
+    return {
+        .dp = dp, .tp = tp, .accumulate = microbatches, .global_batch = global_batch, .seq = seq};
   }
   LlamaConfig model() const {
     auto config = small_llama();
     config.num_hidden_layers = layers;
     config.tie_word_embeddings = tied;
     return config;
+  }
+  /// The same samples on one rank, one after the other.
+  PipelineJob whole() const {
+    auto job = *this;
+    job.microbatches *= dp;
+    job.held_out *= dp;
+    job.pp = job.tp = job.dp = 1;
+    return job;
   }
 };
 
@@ -41,9 +50,9 @@ Outcome run_steps(World& world, Model const& model, Optimizer& optimizer, Pipeli
     outcome.norms.push_back(report.grad_norm);
   }
   auto const held_out = microbatches(job.data(), 1000, place, job.model().vocab_size);
-  outcome.losses.push_back(
-      evaluate(world, model, std::span<Microbatch const>(held_out).first(
-                                 static_cast<std::size_t>(job.held_out))));
+  outcome.losses.push_back(evaluate(
+      world, model,
+      std::span<Microbatch const>(held_out).first(static_cast<std::size_t>(job.held_out))));
   outcome.norms.push_back(1);
   keep_parameters(model, outcome);
   return outcome;
@@ -60,23 +69,27 @@ Outcome train_deep(C comm, PipelineJob const& job) {
   return run_steps(world, model, optimizer, job);
 }
 
-template <class Region, class Strategy, class Backend, class C>
-Outcome train_pipelined(C comm, PipelineJob const& job) {
-  auto const config = job.model();
-  World<LlamaPlan, Backend, C> world(
-      make_plan(config, {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}), comm);
-  using Stage = Llama<Region, decltype(world)>;
+/// The rank's stages of the model.
+template <class Region, class World>
+auto make_pipelined(World& world, PipelineJob const& job) {
+  using Stage = Llama<Region, World>;
   std::optional<PipelinePlan> plan;
   with_schedule(job.kind, [&]<class K>(K) {
     plan = PipelinePlan::of<Pipeline<K>>(job.pp, job.microbatches, job.chunks);
   });
   auto const stride = job.tp * job.dp;
-  Line const along{comm.rank() % stride, stride, job.pp, comm.rank() / stride};
-  Pipelined<Stage, decltype(world)> const model(
-      along, *plan, share_layers(job.layers, job.pp * job.chunks),
-      [&](StageSpan const& span, Stage const* first) {
-        return Stage(world, config, span, job.recompute, first);
-      });
+  Line const along{world.rank() % stride, stride, job.pp, world.rank() / stride};
+  return Pipelined<Stage, World>(along, *plan, share_layers(job.layers, job.pp * job.chunks),
+                                 [&](StageSpan const& span, Stage const* first) {
+                                   return Stage(world, job.model(), span, job.recompute, first);
+                                 });
+}
+
+template <class Region, class Strategy, class Backend, class C>
+Outcome train_pipelined(C comm, PipelineJob const& job) {
+  World<LlamaPlan, Backend, C> world(
+      make_plan(job.model(), {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}), comm);
+  auto const model = make_pipelined<Region>(world, job);
   initialize(model, 5);
   Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0});
   return run_steps(world, model, optimizer, job);

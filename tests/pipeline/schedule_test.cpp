@@ -25,6 +25,19 @@ std::vector<Action> by_room(int room, int microbatches) {
   return actions;
 }
 
+/// 1F1B by its phases: forward passes to warm up, pairs of one forward and one backward, the rest.
+std::vector<Action> by_phases(int warmup, int microbatches) {
+  std::vector<Action> actions;
+  for (int k = 0; k < warmup; ++k) actions.push_back({Pass::forward, k, 0});
+  for (int k = warmup; k < microbatches; ++k) {
+    actions.push_back({Pass::forward, k, 0});
+    actions.push_back({Pass::backward, k - warmup, 0});
+  }
+  for (int k = microbatches - warmup; k < microbatches; ++k)
+    actions.push_back({Pass::backward, k, 0});
+  return actions;
+}
+
 /// The k-th forward or backward step of a rank in interleaving with m mod p = 0.
 Action step(bool forward, int k, int ranks, int chunks) {
   int const round = ranks * chunks, chunk = k % round / ranks;
@@ -100,6 +113,15 @@ TEST_CASE("1F1B goes forward while a rank has room for another microbatch") {
     }
 }
 
+TEST_CASE("1F1B keeps the order of the original, phase by phase") {
+  for (int p : {1, 2, 3, 4, 8})
+    for (int m = 1; m <= 16; ++m) {
+      auto const s = OneFOneB::make(p, m);
+      REQUIRE(s.ranks() == p);
+      for (int r = 0; r < p; ++r) CHECK(s.actions[r] == by_phases(std::min(p - r - 1, m), m));
+    }
+}
+
 TEST_CASE("Interleaving is what one draws for two ranks, four microbatches and two chunks") {
   auto const s = Interleaved::make(2, 4, 2);
   CHECK(line(s.actions[0]) ==
@@ -108,11 +130,27 @@ TEST_CASE("Interleaving is what one draws for two ranks, four microbatches and t
         "F0.0 F1.0 F0.1 B0.1 F1.1 B1.1 F2.0 B0.0 F3.0 B1.0 F2.1 B2.1 F3.1 B3.1 B2.0 B3.0");
 }
 
-TEST_CASE("Interleaving keeps the order of the original, step by step") {
+TEST_CASE(
+    "Interleaving is what the field draws, for four ranks, eight microbatches and two chunks") {
+  auto const s = Interleaved::make(4, 8, 2);
+  CHECK(line(s.actions[0]) ==
+        "F0.0 F1.0 F2.0 F3.0 F0.1 F1.1 F2.1 F3.1 F4.0 F5.0 "
+        "F6.0 B0.1 F7.0 B1.1 F4.1 B2.1 F5.1 B3.1 F6.1 B0.0 F7.1 B1.0 "
+        "B2.0 B3.0 B4.1 B5.1 B6.1 B7.1 B4.0 B5.0 B6.0 B7.0");
+  CHECK(line(s.actions[3]) ==
+        "F0.0 F1.0 F2.0 F3.0 "
+        "F0.1 B0.1 F1.1 B1.1 F2.1 B2.1 F3.1 B3.1 F4.0 B0.0 F5.0 B1.0 "
+        "F6.0 B2.0 F7.0 B3.0 F4.1 B4.1 F5.1 B5.1 F6.1 B6.1 F7.1 B7.1 "
+        "B4.0 B5.0 B6.0 B7.0");
+}
+
+TEST_CASE("Interleaving keeps the order of the original, step by step, wherever that accepts m") {
   for (int p : {1, 2, 3, 4, 8})
     for (int m = p; m <= 16; m += p)
       for (int v : {2, 3, 4}) {
+        REQUIRE(check_numbers<Interleaved>(p, m, v));
         auto const s = Interleaved::make(p, m, v);
+        REQUIRE(s.ranks() == p);
         for (int r = 0; r < p; ++r) CHECK(s.actions[r] == by_steps(p, m, v, r));
       }
 }

@@ -42,7 +42,7 @@ TEST_CASE("The listing of keys names type, default and meaning") {
                   "    optimizer steps of the run\n") != help.npos);
   CHECK(help.find("model.optim.betas: a list of two numbers, at least 0 and less than 1; default "
                   "[0.9, 0.999]\n") != help.npos);
-  CHECK(help.find("pipeline_model_parallel_size: only 1\n") != help.npos);
+  CHECK(help.find("context_parallel_size: only 1\n") != help.npos);
 }
 
 TEST_CASE("A sound configuration has no complaints") { CHECK(nxd::complaints(sample()).empty()); }

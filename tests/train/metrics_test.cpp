@@ -30,6 +30,8 @@ nxd::StepMetrics at(std::int64_t step) {
           .tokens = 512 * step,
           .tokens_per_s = 12345.5,
           .step_ms = 41.25,
+          .peak_bytes = std::nullopt,
+          .sent_bytes = std::nullopt,
           .val_loss = std::nullopt};
 }
 
@@ -42,6 +44,13 @@ TEST_CASE("A step is one JSON object on one line") {
       R"({"step":3,"loss":1,"grad_norm":0.1,"lr":3e-04,"tokens":1536,"tokens_per_s":12345.5,"step_ms":41.25})");
   m.val_loss = 2.5;
   CHECK(nxd::to_json(m).ends_with(R"("step_ms":41.25,"val_loss":2.5})"));
+  m.peak_bytes = 1 << 20, m.sent_bytes = 0;
+  CHECK(nxd::to_json(m).ends_with(R"("step_ms":41.25,"peak_bytes":1048576,"sent_bytes":0,"val_loss":2.5})"));
+  auto const read = nxd::parse_metrics(nxd::to_json(m));
+  REQUIRE(read);
+  CHECK(read->peak_bytes == m.peak_bytes);
+  CHECK(read->sent_bytes == m.sent_bytes);
+  CHECK(read->val_loss == m.val_loss);
 }
 
 TEST_CASE("A number that is not finite is null, and the line says so") {

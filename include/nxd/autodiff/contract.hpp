@@ -52,7 +52,7 @@ constexpr auto contract(W& world, Local<X, B> const& x, Local<Y, B> const& y) {
   using Z = product_tensor_t<S, X, Y, W>;
   bill_product<Z, X, Y>(world);
   auto const z = world.template make<Z>();
-  if constexpr (B::has_elements) multiply<Z>(world, x, y, data(z), false);
+  if constexpr (has_kernels<B>) multiply<Z>(world, x, y, data(z), false);
   return z;
 }
 

@@ -20,18 +20,18 @@ auto splitting_axis(Mesh<As...>)
                  std::conditional_t<slices<placement_t<X, As>, D>, Mesh<As>, Mesh<>>{}));
 
 /// Brings together what the ranks of a line know of each token: {max, sum of exp(logit - max),
-/// label's logit, sum of logits}.
+/// label's logit, sum of logits}. Spans of nothing are those of a dry run.
 template <class T>
-void combine_stats(auto& comm, Line along, std::int64_t rows, T* stats, T* scratch) {
-  auto const n = static_cast<std::size_t>(rows);
+void combine_stats(auto& comm, Line along, std::span<T> stats, std::span<T> scratch) {
+  auto const n = scratch.data() == nullptr ? 0 : scratch.size();
   for (std::size_t r = 0; r < n; ++r) scratch[r] = stats[4 * r];
-  all_reduce(comm, along, std::span<T>(scratch, n), Op::max);
+  all_reduce(comm, along, scratch, Op::max);
   for (std::size_t r = 0; r < n; ++r) {
-    auto* const s = stats + 4 * r;
+    auto* const s = &stats[4 * r];
     s[1] = s[1] > 0 ? s[1] * std::exp(s[0] - scratch[r]) : T{};
     s[0] = 0;
   }
-  all_reduce(comm, along, std::span<T>(stats, 4 * n), Op::sum);
+  all_reduce(comm, along, stats, Op::sum);
   for (std::size_t r = 0; r < n; ++r) stats[4 * r] = scratch[r];
 }
 
@@ -68,15 +68,20 @@ constexpr auto cross_entropy(Var<Tensor<T, Shape<Ds..., D>, LX>, W> const& logit
      ...);
   }(decltype(detail::splitting_axis<D, X>(typename W::mesh{})){});
 
-  if constexpr (B::has_elements) {
-    auto const stats = B::template allocate<T>(4 * sizes.rows);
-    B::kernels::cross_entropy_stats(sizes, data(logits.value()), data(labels.value()),
-                                    B::data(stats));
+  auto const stats = B::template allocate<T>(4 * sizes.rows);
+  compute<B>([&](auto k) {
+    k.cross_entropy_stats(sizes, data(logits.value()), data(labels.value()), B::data(stats));
+  });
+  exchange<B>(world.comm, [&](auto& comm) {
+    auto const rows = static_cast<std::size_t>(sizes.rows);
     [&]<class... As>(Mesh<As...>) {
-      (detail::combine_stats(world.comm, line<As>(world.plan, world.rank()), sizes.rows,
-                             B::data(stats), B::data(sums)),
+      (detail::combine_stats(comm, line<As>(world.plan, world.rank()),
+                             std::span<T>(B::data(stats), 4 * rows),
+                             std::span<T>(B::data(sums), rows)),
        ...);
     }(decltype(detail::splitting_axis<D, X>(typename W::mesh{})){});
+  });
+  if constexpr (B::has_elements)
     for (std::int64_t r = 0; r < sizes.rows; ++r) {
       auto const* const s = B::data(stats) + 4 * r;
       auto const sum = B::data(sums)[r] = s[0] + std::log(s[1]);
@@ -86,7 +91,6 @@ constexpr auto cross_entropy(Var<Tensor<T, Shape<Ds..., D>, LX>, W> const& logit
                         static_cast<T>(z_loss) * sum * sum;
       data(z)[r] = data(labels.value())[r] == ignore_index ? T{} : loss;
     }
-  }
   return world.record_if(
       M{}, z,
       [g = logits.slot(), &world, logits = logits.value(), labels = labels.value(), sums, sizes,

@@ -57,12 +57,18 @@ template <>
 struct Travel<Way::all_gather> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
-    using K = typename B::kernels;
     auto const from = split_at<X, D>(world.plan);
-    if (from.outer == 1) return world.comm.all_gather(along, constants(world.plan, x), values(world.plan, y));
+    auto const gather = [&](Local<Y, B> const& to) {
+      exchange<B>(world.comm, [&](auto& comm) {
+        comm.all_gather(along, constants(world.plan, x), values(world.plan, to));
+      });
+    };
+    if (from.outer == 1) return gather(y);
     auto const blocks = world.template make<Y>();
-    world.comm.all_gather(along, constants(world.plan, x), values(world.plan, blocks));
-    K::transpose_blocks(along.count, from.outer, from.length * from.inner, data(blocks), data(y));
+    gather(blocks);
+    compute<B>([&](auto k) {
+      k.transpose_blocks(along.count, from.outer, from.length * from.inner, data(blocks), data(y));
+    });
   }
 };
 
@@ -70,12 +76,18 @@ template <>
 struct Travel<Way::reduce_scatter> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
-    using K = typename B::kernels;
     auto const to = split_at<Y, D>(world.plan);
-    if (to.outer == 1) return reduce_scatter(world.comm, along, constants(world.plan, x), values(world.plan, y));
+    auto const scatter = [&](Local<X, B> const& from) {
+      exchange<B>(world.comm, [&](auto& comm) {
+        reduce_scatter(comm, along, constants(world.plan, from), values(world.plan, y));
+      });
+    };
+    if (to.outer == 1) return scatter(x);
     auto const blocks = world.template make<X>();
-    K::transpose_blocks(to.outer, along.count, to.length * to.inner, data(x), data(blocks));
-    reduce_scatter(world.comm, along, constants(world.plan, blocks), values(world.plan, y));
+    compute<B>([&](auto k) {
+      k.transpose_blocks(to.outer, along.count, to.length * to.inner, data(x), data(blocks));
+    });
+    scatter(blocks);
   }
 };
 
@@ -83,8 +95,8 @@ template <>
 struct Travel<Way::all_reduce> {
   template <class Y, class, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
-    std::ranges::copy(constants(world.plan, x), data(y));
-    all_reduce(world.comm, along, values(world.plan, y));
+    if constexpr (B::has_elements) std::ranges::copy(constants(world.plan, x), data(y));
+    exchange<B>(world.comm, [&](auto& comm) { all_reduce(comm, along, values(world.plan, y)); });
   }
 };
 
@@ -93,15 +105,20 @@ struct Travel<Way::all_to_all> {
   /// From slices of E to slices of D: every rank gets its slice of D of every rank's slice of E.
   template <class Y, class D, class E, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
-    using K = typename B::kernels;
     auto const cut = split_at<X, D>(world.plan);
     auto const sent = world.template make<X>();
     auto const received = world.template make<X>();
     auto const n = along.count;
-    K::transpose_blocks(cut.outer, n, cut.length / n * cut.inner, data(x), data(sent));
-    world.comm.all_to_all(along, constants(world.plan, sent), values(world.plan, received));
+    compute<B>([&](auto k) {
+      k.transpose_blocks(cut.outer, n, cut.length / n * cut.inner, data(x), data(sent));
+    });
+    exchange<B>(world.comm, [&](auto& comm) {
+      comm.all_to_all(along, constants(world.plan, sent), values(world.plan, received));
+    });
     auto const join = split_at<Y, E>(world.plan);
-    K::transpose_blocks(n, join.outer, join.length / n * join.inner, data(received), data(y));
+    compute<B>([&](auto k) {
+      k.transpose_blocks(n, join.outer, join.length / n * join.inner, data(received), data(y));
+    });
   }
 };
 
@@ -109,6 +126,7 @@ template <>
 struct Travel<Way::cut> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    if constexpr (!B::has_elements) return;
     auto const to = split_at<Y, D>(world.plan);
     auto const block = to.length * to.inner;
     for (std::int64_t o = 0; o < to.outer; ++o)
@@ -120,6 +138,7 @@ template <>
 struct Travel<Way::embed> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    if constexpr (!B::has_elements) return;
     auto const from = split_at<X, D>(world.plan);
     auto const block = from.length * from.inner;
     std::ranges::fill(values(world.plan, y), typename Y::element{});
@@ -132,6 +151,7 @@ template <>
 struct Travel<Way::once> {
   template <class Y, class, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    if constexpr (!B::has_elements) return;
     auto const to = values(world.plan, y);
     if (along.place == 0) std::ranges::copy(constants(world.plan, x), to.begin());
     else std::ranges::fill(to, typename Y::element{});
@@ -194,7 +214,7 @@ constexpr auto redistribute(W& world, Local<X, B> const& x) {
     if (along.count == 1) return as<Y>(x);
     if constexpr (how != Way::all_reduce && how != Way::once) detail::require_whole<From, To>(world, along);
     auto const y = world.template make<Y>();
-    if constexpr (B::has_elements && how != Way::none) {
+    if constexpr (how != Way::none) {
       using Sliced = std::conditional_t<std::same_as<typename Slicing<To>::dim, void>, From, To>;
       using D = typename Slicing<Sliced>::dim;
       if constexpr (how == Way::all_to_all)

@@ -63,7 +63,8 @@ constexpr auto take_slots(Var<X, W> const& x, std::int64_t first, std::int64_t c
       M{}, y,
       [gx = x.slot(), &world, run, stride, offset]<class G>(Local<G, B> const& dy) {
         using Z = detail::into_slots_t<Group, To, X, G>;
-        gx.template gather<Z>([&](auto* to, bool accumulate) {
+        gx.template gather<Z>([&]([[maybe_unused]] auto* to, [[maybe_unused]] bool accumulate) {
+          if constexpr (!B::has_elements) return;
           auto const size = Z::local_size(world.plan);
           if (!accumulate) std::fill_n(to, size, typename X::element{});
           for (std::int64_t i = 0; i * stride < size; ++i)

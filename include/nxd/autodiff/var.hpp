@@ -44,15 +44,14 @@ class Slot {
     static_assert(matches<Expected<gradient>, Got<G>>,
                   "pullback: the gradient has the wrong layout");
     if (!wanted()) return;
-    if constexpr (backend::has_elements) {
-      if (cell_->has_gradient && backend::is_shared(cell_->gradient.data)) {
-        auto const g = world_->template make<gradient>();
-        f(data(g), false);
-        return add(g);
-      }
-      if (!cell_->has_gradient) cell_->gradient = world_->template make<gradient>();
-      f(data(cell_->gradient), cell_->has_gradient);
+    For<backend> const purpose(cell_->outlives_steps ? MemoryUse::gradients : MemoryUse::activations);
+    if (cell_->has_gradient && backend::is_shared(cell_->gradient.data)) {
+      auto const g = world_->template make<gradient>();
+      if constexpr (has_kernels<backend>) f(data(g), false);
+      return add(g);
     }
+    if (!cell_->has_gradient) cell_->gradient = world_->template make<gradient>();
+    if constexpr (has_kernels<backend>) f(data(cell_->gradient), cell_->has_gradient);
     cell_->has_gradient = true;
   }
 
@@ -63,14 +62,12 @@ class Slot {
       sum = g;
       return;
     }
-    if constexpr (backend::has_elements) {
-      using K = typename backend::kernels;
-      auto const n = gradient::local_size(world_->plan);
-      if (!backend::is_shared(sum.data)) return K::axpy(n, 1, data(g), data(sum));
-      auto const fresh = world_->template make<gradient>();
-      K::add(n, data(sum), data(g), data(fresh));
-      sum = fresh;
-    }
+    auto const n = gradient::local_size(world_->plan);
+    if (!backend::is_shared(sum.data))
+      return compute<backend>([&](auto k) { k.axpy(n, 1, data(g), data(sum)); });
+    auto const fresh = world_->template make<gradient>();
+    compute<backend>([&](auto k) { k.add(n, data(sum), data(g), data(fresh)); });
+    sum = fresh;
   }
 
   World* world_;

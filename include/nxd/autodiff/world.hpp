@@ -8,6 +8,7 @@
 #include <nxd/comm/communicator.hpp>
 #include <nxd/comm/single.hpp>
 #include <nxd/core/random.hpp>
+#include <nxd/core/trace.hpp>
 #include <nxd/dist/rules.hpp>
 #include <nxd/tensor/indices.hpp>
 #include <nxd/tensor/meta.hpp>
@@ -32,6 +33,7 @@ class World {
   P plan;
   C comm;
   Ledger ledger;
+  Trace* trace = nullptr;  ///< where the time of actions is written, if anywhere
 
   constexpr explicit World(P p = {}) requires std::default_initializable<C> : plan(p) {}
   constexpr World(P p, C c) : plan(p), comm(std::move(c)) {}
@@ -83,6 +85,7 @@ class World {
   template <class X>
   constexpr Var<X, World> parameter() {
     ledger.bytes_of_parameters += X::local_bytes(plan);
+    For<B> const purpose(MemoryUse::parameters);
     return variable(make<X>());
   }
 

@@ -37,4 +37,7 @@ concept Communicator = requires(C& comm, Line line, std::span<float const> in, s
 template <class T>
 concept Transferable = std::is_trivially_copyable_v<T>;
 
+/// A communicator that may be told of exchanges without elements, spans of nothing, and writes them down.
+template <class C> inline constexpr bool keeps_record = false;
+
 }  // namespace nxd

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <compare>
+#include <functional>
 #include <map>
 #include <memory>
+#include <nxd/comm/post.hpp>
 #include <nxd/comm/reduce.hpp>
+#include <nxd/core/trace.hpp>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +26,12 @@ enum class Exchange : std::uint8_t {
   receive,
   barrier,
 };
+
+/// Spellings.
+constexpr auto names_of(Exchange) {
+  return std::to_array<std::string_view>({"all_gather", "all_to_all", "broadcast", "all_reduce",
+                                          "reduce_scatter", "send", "receive", "barrier"});
+}
 
 /// What this rank has put on the wire.
 struct Traffic {
@@ -53,38 +64,39 @@ struct Sort {
   auto operator<=>(Sort const&) const = default;
 };
 
-/// Rank r of n, without peers: what it would receive from others, it receives from itself, and its
-/// messages are lost. For a dry run; the values that it computes mean nothing.
+/// Rank r of n, without peers, for a dry run: nothing is sent, nothing comes, no element is touched.
 class Nobody {
  public:
-  constexpr Nobody(std::int64_t rank, std::int64_t size) : rank_(rank), size_(size) {}
+  /// What is told of every exchange and what it sends, but for messages under way.
+  using Toll = std::function<void(Call const&)>;
 
-  constexpr std::int64_t rank() const { return rank_; }
-  constexpr std::int64_t size() const { return size_; }
+  Nobody(std::int64_t rank, std::int64_t size, Toll toll = {})
+      : rank_(rank), size_(size), toll_(std::move(toll)) {}
 
-  template <Transferable T>
-  void all_gather(Line line, std::span<T const> in, std::span<T> out) const {
-    for (std::int64_t peer = 0; peer < line.count; ++peer)
-      std::ranges::copy(in, out.begin() + peer * std::ssize(in));
+  std::int64_t rank() const { return rank_; }
+  std::int64_t size() const { return size_; }
+  void pay(Call const& call) const {
+    if (toll_) toll_(call);
   }
-  template <Transferable T> void all_to_all(Line, std::span<T const> in, std::span<T> out) const {
-    std::ranges::copy(in, out.begin());
-  }
+
+  template <Transferable T> void all_gather(Line, std::span<T const>, std::span<T>) const {}
+  template <Transferable T> void all_to_all(Line, std::span<T const>, std::span<T>) const {}
+  template <Transferable T> void reduce_scatter(Line, std::span<T const>, std::span<T>) const {}
+  template <Transferable T> void all_reduce(Line, std::span<T>, Op) const {}
   template <Transferable T> void broadcast(Line, std::int64_t, std::span<T>) const {}
   template <Transferable T> void send(std::int64_t, int, std::span<T const>) const {}
-  template <Transferable T> void receive(std::int64_t, int, std::span<T> data) const {
-    std::ranges::fill(data, T{});
-  }
+  template <Transferable T> void receive(std::int64_t, int, std::span<T>) const {}
   void barrier() const {}
 
  private:
   std::int64_t rank_;
   std::int64_t size_;
+  Toll toll_;
 };
 
 static_assert(Communicator<Nobody>);
 
-/// A communicator that writes down every call of this rank and passes it on. Bytes are those that
+/// A communicator that counts what this rank sends, and passes every call on. Bytes are those that
 /// the rank sends where each byte crosses the wire no more often than it must: `ring` bytes, the
 /// same for every transport. A reduction is one call, whatever exchanges it is made of.
 ///
@@ -93,69 +105,106 @@ static_assert(Communicator<Nobody>);
 ///   broadcast       data (count - 1) at the root, 0 elsewhere
 ///   send            data                    receive, barrier 0
 ///
-/// Copies write into the same record.
+/// Copies write into the same record. It asks for memory when a sort of exchange is new, and no more,
+/// unless it is to keep every call.
 template <Communicator C> class Recorder {
+  struct Record {
+    std::map<Sort, Traffic> totals;
+    std::vector<Call> calls;
+    bool keeps_calls = false;
+    Trace* trace = nullptr;
+  };
+
+  /// A message under way; the time for which it is waited is written down.
+  template <class Message>
+  struct Awaited {
+    Message message;
+    Trace* trace;
+
+    void wait() {
+      Traced const span(trace, "wait", [] { return "message"; });
+      message.wait();
+    }
+  };
+
  public:
-  explicit Recorder(C inner) : inner_(std::move(inner)) {}
+  explicit Recorder(C inner, bool keeps_calls = false) : inner_(std::move(inner)) {
+    record_->keeps_calls = keeps_calls;
+  }
 
   std::int64_t rank() const { return inner_.rank(); }
   std::int64_t size() const { return inner_.size(); }
 
+  /// What is recorded, without the record.
+  C& inner() { return inner_; }
+
+  /// Where the time of every exchange is written from now on; nullptr: nowhere.
+  void write_to(Trace* trace) { record_->trace = trace; }
+
   template <Transferable T> void all_gather(Line line, std::span<T const> in, std::span<T> out) {
-    note(Exchange::all_gather, line, peers(line), bytes(in) * peers(line));
+    auto const span = note(Exchange::all_gather, line, peers(line), bytes(in) * peers(line));
     inner_.all_gather(line, in, out);
   }
   template <Transferable T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
-    note(Exchange::all_to_all, line, peers(line), bytes(in) / line.count * peers(line));
+    auto const span =
+        note(Exchange::all_to_all, line, peers(line), bytes(in) / line.count * peers(line));
     inner_.all_to_all(line, in, out);
   }
   template <Transferable T> void broadcast(Line line, std::int64_t root, std::span<T> data) {
     auto const sends = line.place == root ? peers(line) : 0;
-    note(Exchange::broadcast, line, sends, bytes(data) * sends);
+    auto const span = note(Exchange::broadcast, line, sends, bytes(data) * sends);
     inner_.broadcast(line, root, data);
   }
   template <Transferable T>
   void reduce_scatter(Line line, std::span<T const> in, std::span<T> out) {
-    note(Exchange::reduce_scatter, line, peers(line), bytes(in) / line.count * peers(line));
+    auto const span =
+        note(Exchange::reduce_scatter, line, peers(line), bytes(in) / line.count * peers(line));
     nxd::reduce_scatter(inner_, line, in, out);
   }
   template <Transferable T> void all_reduce(Line line, std::span<T> values, Op op) {
-    note(Exchange::all_reduce, line, 2 * peers(line), 2 * bytes(values) * peers(line) / line.count);
+    auto const span = note(Exchange::all_reduce, line, 2 * peers(line),
+                           2 * bytes(values) * peers(line) / line.count);
     nxd::all_reduce(inner_, line, values, op);
   }
   template <Transferable T> void send(std::int64_t to, int tag, std::span<T const> data) {
-    note(Exchange::send, between(to), 1, bytes(data));
+    auto const span = note(Exchange::send, between(to), 1, bytes(data));
     inner_.send(to, tag, data);
   }
   template <Transferable T> void receive(std::int64_t from, int tag, std::span<T> data) {
-    note(Exchange::receive, between(from), 0, 0);
+    auto const span = note(Exchange::receive, between(from), 0, 0);
     inner_.receive(from, tag, data);
   }
+  template <Transferable T> auto post_send(std::int64_t to, int tag, std::span<T const> data) {
+    count(Exchange::send, between(to), 1, bytes(data));
+    return awaited(nxd::post_send(inner_, to, tag, data));
+  }
+  template <Transferable T> auto post_receive(std::int64_t from, int tag, std::span<T> data) {
+    count(Exchange::receive, between(from), 0, 0);
+    return awaited(nxd::post_receive(inner_, from, tag, data));
+  }
   void barrier() {
-    note(Exchange::barrier, {0, 1, size(), rank()}, 0, 0);
+    auto const span = note(Exchange::barrier, {0, 1, size(), rank()}, 0, 0);
     inner_.barrier();
   }
 
-  /// Every call so far, in order.
-  std::vector<Call> const& calls() const { return *calls_; }
-
   /// The traffic of each sort of exchange.
-  std::map<Sort, Traffic> totals() const {
-    std::map<Sort, Traffic> sums;
-    for (auto const& c : *calls_)
-      sums[{c.exchange, c.line.stride, c.line.count}] += {1, c.messages, c.bytes};
-    return sums;
-  }
+  std::map<Sort, Traffic> const& totals() const { return record_->totals; }
 
   /// All traffic of this rank.
   Traffic total() const {
     Traffic sum;
-    for (auto const& c : *calls_) sum += {1, c.messages, c.bytes};
+    for (auto const& [sort, traffic] : record_->totals) sum += traffic;
     return sum;
   }
 
+  /// Every call so far, in order, if calls are kept.
+  std::vector<Call> const& calls() const { return record_->calls; }
+
   /// Forgets what is written, so that a record can be of one step.
-  void clear() { calls_->clear(); }
+  void clear() {
+    record_->totals.clear();
+    record_->calls.clear();
+  }
 
  private:
   template <class T> static std::int64_t bytes(std::span<T> data) {
@@ -168,14 +217,39 @@ template <Communicator C> class Recorder {
     return {low, high - low, 2, rank() == low ? 0 : 1};
   }
 
-  void note(Exchange exchange, Line line, std::int64_t messages, std::int64_t sent) {
-    calls_->push_back({exchange, line, messages, sent});
+  void count(Exchange exchange, Line line, std::int64_t messages, std::int64_t sent) {
+    record_->totals[{exchange, line.stride, line.count}] += {1, messages, sent};
+    if (record_->keeps_calls) record_->calls.push_back({exchange, line, messages, sent});
+  }
+
+  /// Counts a call; what is returned lives as long as it takes.
+  auto note(Exchange exchange, Line line, std::int64_t messages, std::int64_t sent) {
+    count(exchange, line, messages, sent);
+    auto const name = [exchange] { return names_of(Exchange{})[static_cast<std::size_t>(exchange)]; };
+    auto const pay = [&] {
+      if constexpr (requires(Call call) { inner_.pay(call); })
+        inner_.pay({exchange, line, messages, sent});
+      return name;
+    };
+    return Traced(record_->trace, "exchange", pay());
+  }
+
+  template <class Message> auto awaited(Message message) {
+    return Awaited<Message>{std::move(message), record_->trace};
   }
 
   C inner_;
-  std::shared_ptr<std::vector<Call>> calls_ = std::make_shared<std::vector<Call>>();
+  std::shared_ptr<Record> record_ = std::make_shared<Record>();
 };
 
-static_assert(Communicator<Recorder<Nobody>>);
+static_assert(PostingCommunicator<Recorder<Nobody>>);
+
+template <> inline constexpr bool keeps_record<Recorder<Nobody>> = true;
+
+/// A communicator whose traffic is counted.
+template <class C>
+concept Recorded = Communicator<C> && requires(C const& comm) {
+  { comm.total() } -> std::same_as<Traffic>;
+};
 
 }  // namespace nxd

@@ -98,14 +98,28 @@ inline LlamaLayout llama_layout(TrainingConfig const& config, std::int64_t ranks
 
 namespace detail {
 
-/// The layer that a cut names: `model.layers.7` is 7. @throws ConfigError if it names none
-inline std::int64_t layer_of_cut(std::string const& cut) {
-  long long layer = 0;
-  char end = 0;
-  if (std::sscanf(cut.c_str(), "model.layers.%lld%c", &layer, &end) != 1 || layer < 0)
-    throw ConfigError("model.pipeline_cuts names \"" + cut +
-                      "\", but the layers are model.layers.0 and so on; name one of them");
-  return layer;
+/// The layers that cuts name: `model.layers.7` is 7. @throws ConfigError if one names none, or not in their
+/// order, or leaves none for the last stage
+inline std::vector<std::int64_t> layers_of_cuts(std::vector<std::string> const& cuts,
+                                                std::int64_t layers) {
+  constexpr std::string_view before = "model.layers.";
+  std::vector<std::int64_t> named;
+  for (auto const& cut : cuts) {
+    auto const number = cut.starts_with(before) ? cut.substr(before.size()) : "";
+    if (number.empty() || number.size() > 9 || number.find_first_not_of("0123456789") != number.npos)
+      throw ConfigError("model.pipeline_cuts names \"" + cut +
+                        "\", but the layers are model.layers.0 and so on; name one of them");
+    auto const layer = std::stoll(number);
+    if (layer + 1 >= layers)
+      throw ConfigError("model.pipeline_cuts names " + cut +
+                        ", which leaves no layer for the last stage; name a layer before model.layers." +
+                        std::to_string(layers - 1));
+    if (!named.empty() && layer <= named.back())
+      throw ConfigError("model.pipeline_cuts names " + cut + " after model.layers." +
+                        std::to_string(named.back()) + "; name layers in their order");
+    named.push_back(layer);
+  }
+  return named;
 }
 
 /// Counts of layers, as "5,6,5". @throws ConfigError if they are no such list
@@ -136,11 +150,8 @@ inline std::vector<StageSpan> stage_spans(TrainingConfig const& config, LlamaCon
   if (d.pipeline_model_parallel_size == 1 && stages > 1 && layers < stages)
     throw ConfigError("chunks of layers need pipeline ranks; leave "
                       "distributed_strategy.pipeline_schedule out");
-  if (!config.model.pipeline_cuts.empty()) {
-    std::vector<std::int64_t> cuts;
-    for (auto const& cut : config.model.pipeline_cuts) cuts.push_back(detail::layer_of_cut(cut));
-    return cut_layers(layers, stages, cuts);
-  }
+  if (!config.model.pipeline_cuts.empty())
+    return cut_layers(layers, stages, detail::layers_of_cuts(config.model.pipeline_cuts, layers));
   if (d.pipeline_layers == "even") return share_layers(layers, stages);
   if (d.pipeline_layers == "last") return share_layers(layers, stages, Remainder::very_last_stage);
   if (d.pipeline_layers != "balanced") {
@@ -155,14 +166,21 @@ inline std::vector<StageSpan> stage_spans(TrainingConfig const& config, LlamaCon
   return balance_layers(layers, stages, 0, static_cast<double>(model.vocab_size) / per_layer);
 }
 
-/// The schedules of a pipeline of that kind. @throws PlanError, ConfigError if there are none
+/// The schedules of a pipeline of that kind. @throws ConfigError if there are none
 inline PipelinePlan pipeline_plan(TrainingConfig const& config, std::int64_t microbatches) {
+  auto const ranks = config.distributed_strategy.pipeline_model_parallel_size;
+  auto const chunks = pipeline_chunks(config);
   std::optional<PipelinePlan> plan;
   with_schedule(names_of(PipelineKind{})[static_cast<std::size_t>(pipeline_kind(config))],
                 [&]<class K>(K) {
-                  plan = PipelinePlan::of<Pipeline<K>>(
-                      config.distributed_strategy.pipeline_model_parallel_size, microbatches,
-                      pipeline_chunks(config));
+                  if (auto const v = check_numbers<K>(ranks, ranks, chunks); !v)
+                    throw ConfigError("distributed_strategy.virtual_pipeline_model_parallel_size "
+                                      "breaks a rule: " + describe(v) + "; leave it out");
+                  if (auto const v = check_numbers<K>(ranks, microbatches, chunks); !v)
+                    throw ConfigError("data.global_batch_size breaks a rule: " + describe(v) +
+                                      "; raise it, or choose another "
+                                      "distributed_strategy.pipeline_schedule");
+                  plan = PipelinePlan::of<Pipeline<K>>(ranks, microbatches, chunks);
                 });
   return *plan;
 }

@@ -24,7 +24,11 @@ namespace nxd {
 struct LoadedConfig {
   TrainingConfig config;
   std::vector<std::string> ignored;  ///< keys of the file that have no effect here
+  std::vector<std::string> broken;   ///< rules between keys that it breaks, a sentence each, if collected
 };
+
+/// What is done about rules between keys that a configuration breaks.
+enum class Broken : bool { refuse, collect };
 
 namespace detail {
 
@@ -141,7 +145,7 @@ class Binder {
 /// Turns a tree into a configuration: interpolations resolved, every key known and of its type and
 /// range, and nothing asked for that is not compiled in.
 /// @throws ConfigError with `FILE:LINE: sentence`
-inline LoadedConfig bind_config(Node const& tree) {
+inline LoadedConfig bind_config(Node const& tree, Broken rules = Broken::refuse) {
   Node const root = interpolate(tree);
   if (root.kind == Node::Kind::null) refuse(root.where, "the configuration is empty");
   if (root.kind != Node::Kind::map)
@@ -150,15 +154,19 @@ inline LoadedConfig bind_config(Node const& tree) {
   detail::KeyCheck{}.run(root, "", out.ignored);
   detail::Binder binder(root);
   describe(binder, out.config);
-  if (auto const all = complaints(out.config); !all.empty())
-    refuse(binder.where(all[0].path, root), all[0].path + " " + all[0].text);
+  for (auto const& [path, text] : complaints(out.config)) {
+    auto const where = binder.where(path, root);
+    if (rules == Broken::refuse) refuse(where, path + " " + text);
+    out.broken.push_back(where.text() + ": " + path + " " + text);
+  }
   return out;
 }
 
 /// Loads a YAML text with `key.path=value` overrides; `name` stands for the file in sentences.
 /// @throws ConfigError with `FILE:LINE: sentence`, or `command line: sentence` for an override
 inline LoadedConfig load_config_text(std::string const& text, std::string const& name,
-                                     std::span<std::string const> overrides = {}) {
+                                     std::span<std::string const> overrides = {},
+                                     Broken rules = Broken::refuse) {
   Node tree = parse_yaml(text, name);
   for (auto const& argument : overrides) {
     auto const [path, value] = parse_override(argument);
@@ -166,14 +174,15 @@ inline LoadedConfig load_config_text(std::string const& text, std::string const&
     forget_lines(node);
     set_at(tree, path, std::move(node));
   }
-  return bind_config(tree);
+  return bind_config(tree, rules);
 }
 
 /// Loads a YAML file with `key.path=value` overrides.
 /// @throws IoError where the file cannot be read, ConfigError where it is not a configuration
 inline LoadedConfig load_config_file(std::string const& path,
-                                     std::span<std::string const> overrides = {}) {
-  return load_config_text(read_yaml_text(path), path, overrides);
+                                     std::span<std::string const> overrides = {},
+                                     Broken rules = Broken::refuse) {
+  return load_config_text(read_yaml_text(path), path, overrides, rules);
 }
 
 /// Loads a YAML file with `key.path=value` overrides, without the list of ignored keys.

@@ -10,47 +10,19 @@
 #include <nxd/checkpoint/huggingface.hpp>
 #include <nxd/checkpoint/retention.hpp>
 #include <nxd/checkpoint/save.hpp>
-#include <nxd/config/llama_setup.hpp>
+#include <nxd/comm/recorder.hpp>
+#include <nxd/config/llama_parts.hpp>
 #include <nxd/config/llama_state.hpp>
-#include <nxd/models/llama.hpp>
+#include <nxd/config/trace_llama.hpp>
 #include <nxd/tensor/xtensor.hpp>
 #include <nxd/train/curve.hpp>
 #include <nxd/train/pieces.hpp>
-#include <nxd/train/pipeline_step.hpp>
 #include <nxd/train/progress.hpp>
 #include <nxd/train/trainer.hpp>
 
 namespace nxd {
 
 namespace detail {
-
-/// The update that a configuration describes.
-inline AdamW update_of(OptimConfig const& o, std::type_identity<AdamW>) {
-  AdamW update;
-  update.beta1 = o.betas[0];
-  update.beta2 = o.betas[1];
-  update.epsilon = o.eps;
-  update.weight_decay = o.weight_decay;
-  return update;
-}
-inline Sgd update_of(OptimConfig const& o, std::type_identity<Sgd>) {
-  Sgd update;
-  update.momentum = o.momentum;
-  update.weight_decay = o.weight_decay;
-  return update;
-}
-
-inline Clip clip_of(TrainingConfig const& config) {
-  Clip clip;
-  if (config.trainer.gradient_clip_val) clip.max = *config.trainer.gradient_clip_val;
-  return clip;
-}
-
-inline Recompute recompute_of(TrainingConfig const& config) {
-  auto const& how = config.model.activations_checkpoint_granularity;
-  if (!how) return Recompute::none;
-  return *how == Granularity::full ? Recompute::full : Recompute::selective;
-}
 
 inline std::string hex(std::uint64_t n) {
   std::string text(16, '0');
@@ -78,7 +50,7 @@ inline void draw_losses(std::ostream& out, std::string const& folder) {
 /// blocks, Strategy how the optimizer is spread.
 template <class Region, class Strategy, Communicator C> class LlamaRun {
  public:
-  using World = nxd::World<LlamaPlan, Xt, C>;
+  using World = nxd::World<LlamaPlan, Xt, Recorder<C>>;
   using Stage = Llama<Region, World>;
   using Model = Pipelined<Stage, World>;
 
@@ -88,16 +60,9 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
       : config_(config),
         layout_(llama_layout(config, comm.size())),
         data_(data),
-        world_(make_plan(model, layout_), comm),
-        model_(along(), pipeline_plan(config, microbatches(config, comm.size())),
-               stage_spans(config, model),
-               [&](StageSpan const& span, Stage const* first) {
-                 return Stage(world_, model, span, detail::recompute_of(config), first);
-               }),
-        optimizer_(world_, model_,
-                   detail::update_of(config.model.optim,
-                                     std::type_identity<typename Strategy::update>{}),
-                   detail::clip_of(config)),
+        world_(make_plan(model, layout_), Recorder(comm)),
+        model_(make_llama<Region>(world_, config, model)),
+        optimizer_(make_optimizer<Strategy>(world_, config, model_)),
         folder_(run_folder(config)),
         storage_(folder_ + "/checkpoints"),
         log_(out, comm.rank()),
@@ -108,7 +73,8 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   }
 
   /// Trains to the end. @return where the last checkpoint is, if one was saved
-  std::optional<std::string> run() {
+  /// @throws ConfigError before the first step if none of the steps to be traced is one of the run's
+  std::optional<std::string> run(std::optional<TraceRequest> const& tracing = {}) {
     RunSchedule schedule;
     schedule.first = state_.steps + 1;
     schedule.last = last_step();
@@ -123,26 +89,25 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
                 ", and the run ends with step " + std::to_string(schedule.last));
       return saved_;
     }
+    std::optional<StepTracer<World>> tracer;
+    if (tracing) tracer.emplace(world_, TraceFile(tracing->folder, world_.rank()),
+                                steps_of(*tracing, schedule.first, schedule.last), facts());
     tell_plan(schedule);
     validate_before();
     std::optional<MetricsWriter> writer;
     if (world_.rank() == 0) writer.emplace(folder_, state_.steps);
     Progress progress(out_, world_.rank(),
                       ProgressStyle::of(1, config_.trainer.log_every_n_steps), schedule.last);
-    train(world_, model_, optimizer_, schedule, hooks(writer, progress));
+    auto h = hooks(writer, progress);
+    if (tracer) h.begin = [&](std::int64_t step) { try_to_trace([&] { tracer->before(step); }); };
+    train(world_, model_, optimizer_, schedule, h);
+    if (tracer) try_to_trace([&] { tracer->finish(); });
     progress.finish();
     if (world_.rank() == 0) detail::draw_losses(out_, folder_);
     return saved_;
   }
 
  private:
-  /// The pipeline ranks that this one is among: the outermost axis.
-  Line along() const {
-    auto const stride = ranks(world_.plan);
-    return {world_.rank() % stride, stride,
-            config_.distributed_strategy.pipeline_model_parallel_size, world_.rank() / stride};
-  }
-
   BatchSizes batch_sizes() const {
     return {config_.data.global_batch_size, config_.data.micro_batch_size, layout_.data_parallel};
   }
@@ -178,6 +143,17 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     for (std::int64_t step = 0; step < batches; ++step)
       for (auto& batch : make(step)) all.push_back(std::move(batch));
     return all;
+  }
+
+  TraceFacts facts() const { return trace_facts(config_, state_.model, world_.comm.size()); }
+
+  /// That a trace is not written is no reason to stop.
+  void try_to_trace(auto const& work) {
+    try {
+      work();
+    } catch (IoError const& reason) {
+      log_.error(reason.what());
+    }
   }
 
   Hooks hooks(std::optional<MetricsWriter>& writer, Progress& progress) {
@@ -352,27 +328,19 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
 };
 
 /// Trains what a configuration describes. Strategies are compiled; the configuration chooses among them.
-/// @return where the last checkpoint is, if one was saved
+/// Each rank leaves a trace if one is asked for. @return where the last checkpoint is, if one was saved
 template <Communicator C>
-std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std::ostream& out) {
+std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std::ostream& out,
+                                       std::optional<TraceRequest> const& tracing = {}) {
   check_agreement(comm, "configuration", fingerprint(config));
+  if (tracing) TraceFile(tracing->folder, comm.rank());  // whether it can be written shows now
   auto const model = llama_config(config, ByteTokenizer::vocabulary());
   auto const data = open_data(config, model.vocab_size);
   check_agreement(comm, "data set", data.train.fingerprint());
   auto const run = [&]<class Region, class Strategy>() {
-    return LlamaRun<Region, Strategy, C>(comm, config, model, data, out).run();
+    return LlamaRun<Region, Strategy, C>(comm, config, model, data, out).run(tracing);
   };
-  auto const with_region = [&]<class Region>() {
-    bool const zero1 = config.distributed_strategy.zero1;
-    if (config.model.optim.name == OptimizerName::sgd)
-      return zero1 ? run.template operator()<Region, Zero1<Sgd>>()
-                   : run.template operator()<Region, Replicated<Sgd>>();
-    return zero1 ? run.template operator()<Region, Zero1<AdamW>>()
-                 : run.template operator()<Region, Replicated<AdamW>>();
-  };
-  return config.distributed_strategy.sequence_parallel
-             ? with_region.template operator()<SequenceParallel<Seq>>()
-             : with_region.template operator()<Duplicated>();
+  return with_strategy(config, run);
 }
 
 }  // namespace nxd

@@ -132,26 +132,26 @@ class Llama {
     using Wide = Shape<Hidden>;
     bool const tied = config_.tie_word_embeddings, apart = tied && !span_.ends_together;
     if (embedding_)
-      f(ParameterInfo{{"model.embed_tokens.weight"}, dense, true,
-                      apart ? Sharing::first : Sharing::none},
+      f(parameter_at("model.", {"embed_tokens.weight"}, dense, true,
+                     apart ? Sharing::first : Sharing::none),
         embedding_->weight, Matrix<Shape<Vocab>, Wide>{});
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       auto const& b = blocks_[i];
       auto const at = "model.layers." + std::to_string(span_.first + static_cast<std::int64_t>(i)) + ".";
-      f(ParameterInfo{{at + "input_layernorm.weight"}, ones, false}, b.attention_norm.weight,
+      f(parameter_at(at, {"input_layernorm.weight"}, ones, false), b.attention_norm.weight,
         Matrix<Wide>{});
       b.attention.visit(at + "self_attn.", dense, f);
-      f(ParameterInfo{{at + "post_attention_layernorm.weight"}, ones, false}, b.feed_norm.weight,
+      f(parameter_at(at, {"post_attention_layernorm.weight"}, ones, false), b.feed_norm.weight,
         Matrix<Wide>{});
-      f(ParameterInfo{{at + "mlp.gate_proj.weight", at + "mlp.up_proj.weight"}, dense, true},
+      f(parameter_at(at, {"mlp.gate_proj.weight", "mlp.up_proj.weight"}, dense),
         b.feed.gate_up.weight, Matrix<Shape<GateUp, Ffn>, Wide>{});
-      f(ParameterInfo{{at + "mlp.down_proj.weight"}, dense, true}, b.feed.down.weight,
+      f(parameter_at(at, {"mlp.down_proj.weight"}, dense), b.feed.down.weight,
         Matrix<Wide, Shape<Ffn>>{});
     }
-    if (norm_) f(ParameterInfo{{"model.norm.weight"}, ones, false}, norm_->weight, Matrix<Wide>{});
+    if (norm_) f(parameter_at("model.", {"norm.weight"}, ones, false), norm_->weight, Matrix<Wide>{});
     if (head_ && (!tied || apart))
-      f(ParameterInfo{{tied ? "model.embed_tokens.weight" : "lm_head.weight"}, dense, true,
-                      apart ? Sharing::again : Sharing::none},
+      f(parameter_at("", {tied ? "model.embed_tokens.weight" : "lm_head.weight"}, dense, true,
+                     apart ? Sharing::again : Sharing::none),
         head_->weight, Matrix<Shape<Vocab>, Wide>{});
   }
 

@@ -61,7 +61,7 @@ template <MeshAxis A, class Region = Duplicated> struct FusedGroupedQueryAttenti
 
     /// Calls `f(info, parameter, matrix)` for each, by its Hugging Face names below `at`.
     void visit(std::string const& at, Init init, auto const& f) const {
-      f(ParameterInfo{{at + "q_proj.weight", at + "k_proj.weight", at + "v_proj.weight"}, init},
+      f(parameter_at(at, {"q_proj.weight", "k_proj.weight", "v_proj.weight"}, init),
         qkv.weight, QkvMatrix{});
       out.visit(at + "o_proj.", init, f);
     }

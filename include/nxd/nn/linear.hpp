@@ -86,7 +86,7 @@ template <class In, class Out, class Strategy, class World> struct BoundLinear {
 
   /// Calls `f(info, parameter, matrix)` for the weight, by its name below `at`.
   void visit(std::string const& at, Init init, auto const& f) const {
-    f(ParameterInfo{{at + "weight"}, init}, weight, Matrix<out, in>{});
+    f(parameter_at(at, {"weight"}, init), weight, Matrix<out, in>{});
   }
 };
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <initializer_list>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nxd/autodiff/world.hpp>
@@ -42,6 +44,17 @@ struct ParameterInfo {
   bool decays = true;  ///< weight decay applies
   Sharing sharing = Sharing::none;
 };
+
+/// The same with names that begin with `at`. Not inlined: models call it for each parameter, in every
+/// visit.
+[[gnu::noinline]] inline ParameterInfo parameter_at(std::string_view at,
+                                                    std::initializer_list<std::string_view> names,
+                                                    Init init = {}, bool decays = true,
+                                                    Sharing sharing = Sharing::none) {
+  ParameterInfo info{{}, init, decays, sharing};
+  for (auto const name : names) info.names.emplace_back(at).append(name);
+  return info;
+}
 
 namespace detail {
 

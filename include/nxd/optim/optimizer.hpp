@@ -77,7 +77,6 @@ template <class Strategy, class World>
 class Optimizer {
   using B = typename World::backend;
   using T = typename World::element;
-  using K = typename B::kernels;
   using axes = typename Strategy::template axes<typename World::mesh>;
   static_assert(has_one_axis<axes>,
                 "Optimizer: state is split over one data axis; name it: Zero1<AdamW, DP>");
@@ -97,12 +96,13 @@ class Optimizer {
   template <class Model>
   Optimizer(World& world, Model const& model, Update update, Clip clip = {})
       : world_(world), update_(update), clip_(clip), along_(detail::line_along(world, axes{})) {
+    For<B> const purpose(MemoryUse::optimizer_state);
     model.visit([this]<class X>(ParameterInfo const&, Var<X, World> const&, auto) {
       State s;
       s.chunk = Strategy::chunk(X::local_size(world_.plan), along_);
       for (auto& m : s.moment) {
         m = B::template allocate<T>(s.chunk.room);
-        std::fill_n(B::data(m), s.chunk.room, T{});
+        if constexpr (B::has_elements) std::fill_n(B::data(m), s.chunk.room, T{});
       }
       states_.push_back(std::move(s));
     });
@@ -121,13 +121,17 @@ class Optimizer {
       reduce_one<X>(gradient, s);
       parameter.clear_grad();
       if (!counts<X>() || info.sharing == Sharing::again) return;
-      auto const* const g = B::data(s.gradient);
-      if (clip_.norm == Clip::Norm::l2) total += K::sum_of_squares(s.chunk.count, g);
-      else if (auto const m = K::max_abs(s.chunk.count, g); !(m <= total)) total = m;
+      compute<B>([&](auto k) {
+        auto const* const g = B::data(s.gradient);
+        if (clip_.norm == Clip::Norm::l2) total += k.sum_of_squares(s.chunk.count, g);
+        else if (auto const m = k.max_abs(s.chunk.count, g); !(m <= total)) total = m;
+      });
     });
     Line const everyone{0, 1, world_.comm.size(), world_.rank()};
     auto const how = clip_.norm == Clip::Norm::l2 ? Op::sum : Op::max;
-    all_reduce(world_.comm, everyone, std::span<double>(&total, 1), how);
+    exchange<B>(world_.comm, [&](auto& comm) {
+      all_reduce(comm, everyone, std::span<double>(&total, 1), how);
+    });
     norm_ = clip_.norm == Clip::Norm::l2 ? std::sqrt(total) : total;
     return norm_;
   }
@@ -140,10 +144,12 @@ class Optimizer {
     model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
       auto& s = states_[i++];
       step.decays = info.decays;
-      std::array<T*, moments> moment;
-      for (std::size_t m = 0; m < moments; ++m) moment[m] = B::data(s.moment[m]);
-      update_(K{}, step, s.chunk.count, static_cast<T const*>(B::data(s.gradient)),
-              data(parameter.value()) + s.chunk.first, moment);
+      compute<B>([&](auto k) {
+        std::array<T*, moments> moment;
+        for (std::size_t m = 0; m < moments; ++m) moment[m] = B::data(s.moment[m]);
+        update_(k, step, s.chunk.count, static_cast<T const*>(B::data(s.gradient)),
+                data(parameter.value()) + s.chunk.first, moment);
+      });
       s.gradient = {};
       if (along_.count > 1) Strategy::gather(world_, along_, parameter.value(), s.chunk);
     });
@@ -173,8 +179,9 @@ class Optimizer {
       Line const ends = model.ends();
       world_.ledger.bytes_sent += G::local_bytes(world_.plan);
       auto const n = static_cast<std::size_t>(G::local_size(world_.plan));
-      if constexpr (B::has_elements)
-        all_reduce(world_.comm, ends, std::span<T>(data(gradient), n));
+      exchange<B>(world_.comm, [&](auto& comm) {
+        all_reduce(comm, ends, std::span<T>(data(gradient), n));
+      });
     } else {
       detail::broken_expectation("a whole model: one stage does not know who shares its weights");
     }
@@ -190,6 +197,7 @@ class Optimizer {
     if (along_.count == 1) {
       s.gradient = settled.data;  // the sum over one rank
     } else {
+      For<B> const purpose(MemoryUse::gradients);
       s.gradient = B::template allocate<T>(s.chunk.room);
       Strategy::reduce(world_, along_, settled, s.chunk, B::data(s.gradient));
     }
@@ -197,8 +205,9 @@ class Optimizer {
 
   template <class G>
   Local<G, B> zeros() {
+    For<B> const purpose(MemoryUse::gradients);
     auto const made = world_.template make<G>();
-    std::fill_n(data(made), G::local_size(world_.plan), T{});
+    if constexpr (B::has_elements) std::fill_n(data(made), G::local_size(world_.plan), T{});
     return made;
   }
 

@@ -79,15 +79,18 @@ struct Zero1 {
     auto const size = G::local_size(world.plan);
     auto const room = static_cast<std::size_t>(chunk.room);
     auto const padded = chunk.room * along.count;
-    if (padded == size)
-      return reduce_scatter(world.comm, along, detail::constants(world.plan, gradient),
-                            std::span<T>(to, room));
+    auto const scatter = [&](std::span<T const> from) {
+      exchange<B>(world.comm,
+                  [&](auto& comm) { reduce_scatter(comm, along, from, std::span<T>(to, room)); });
+    };
+    if (padded == size) return scatter(detail::constants(world.plan, gradient));
+    For<B> const purpose(MemoryUse::messages);
     auto const copy = B::template allocate<T>(padded);
-    std::copy_n(data(gradient), size, B::data(copy));
-    std::fill_n(B::data(copy) + size, padded - size, T{});
-    reduce_scatter(world.comm, along,
-                   std::span<T const>(B::data(copy), static_cast<std::size_t>(padded)),
-                   std::span<T>(to, room));
+    if constexpr (B::has_elements) {
+      std::copy_n(data(gradient), size, B::data(copy));
+      std::fill_n(B::data(copy) + size, padded - size, T{});
+    }
+    scatter(std::span<T const>(B::data(copy), static_cast<std::size_t>(padded)));
   }
 
   /// Every rank gets the chunks of all.
@@ -96,18 +99,22 @@ struct Zero1 {
     using T = typename X::element;
     auto const size = X::local_size(world.plan);
     auto const room = static_cast<std::size_t>(chunk.room);
+    For<B> const purpose(MemoryUse::messages);
     auto const mine = B::template allocate<T>(chunk.room);
-    std::copy_n(data(weight) + chunk.first, chunk.count, B::data(mine));
-    std::fill_n(B::data(mine) + chunk.count, chunk.room - chunk.count, T{});
-    std::span<T const> const from(B::data(mine), room);
-    if (auto const padded = chunk.room * along.count; padded == size) {
-      world.comm.all_gather(along, from, detail::values(world.plan, weight));
-    } else {
-      auto const all = B::template allocate<T>(padded);
-      world.comm.all_gather(along, from,
-                            std::span<T>(B::data(all), static_cast<std::size_t>(padded)));
-      std::copy_n(B::data(all), size, data(weight));
+    if constexpr (B::has_elements) {
+      std::copy_n(data(weight) + chunk.first, chunk.count, B::data(mine));
+      std::fill_n(B::data(mine) + chunk.count, chunk.room - chunk.count, T{});
     }
+    auto const gather = [&](std::span<T> to) {
+      exchange<B>(world.comm, [&](auto& comm) {
+        comm.all_gather(along, std::span<T const>(B::data(mine), room), to);
+      });
+    };
+    auto const padded = chunk.room * along.count;
+    if (padded == size) return gather(detail::values(world.plan, weight));
+    auto const all = B::template allocate<T>(padded);
+    gather(std::span<T>(B::data(all), static_cast<std::size_t>(padded)));
+    if constexpr (B::has_elements) std::copy_n(B::data(all), size, data(weight));
   }
 
   static constexpr std::int64_t bytes_sent(std::int64_t bytes, std::int64_t ranks) {
@@ -129,9 +136,9 @@ struct Replicated {
   static void reduce(W& world, Line along, Local<G, B> const& gradient, Chunk const& chunk,
                      typename G::element* to) {
     check_gradient<G>(axes<typename W::mesh>{}, typename W::mesh{});
-    std::copy_n(data(gradient), chunk.count, to);
-    all_reduce(world.comm, along,
-               std::span<typename G::element>(to, static_cast<std::size_t>(chunk.count)));
+    if constexpr (B::has_elements) std::copy_n(data(gradient), chunk.count, to);
+    std::span<typename G::element> const sum(to, static_cast<std::size_t>(chunk.count));
+    exchange<B>(world.comm, [&](auto& comm) { all_reduce(comm, along, sum); });
   }
 
   template <class X, class W, class B>

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <string_view>
 
 namespace nxd {
 
@@ -15,6 +17,13 @@ enum class Pass : std::uint8_t {
 
 /// F, B, I or W.
 constexpr char letter(Pass pass) { return "FBIW"[static_cast<int>(pass)]; }
+
+/// In words.
+constexpr std::string_view name_of(Pass pass) {
+  constexpr auto names = std::to_array<std::string_view>(
+      {"forward", "backward", "input gradient", "weight gradient"});
+  return names[static_cast<std::size_t>(pass)];
+}
 
 /// The pass makes the gradient of its input.
 constexpr bool makes_gradient(Pass pass) {

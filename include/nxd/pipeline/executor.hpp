@@ -60,6 +60,7 @@ class PipelineExecutor {
       try {
         if (i == 0) post(actions[0], arriving_[0]);
         if (i + 1 < actions.size()) post(actions[i + 1], arriving_[(i + 1) % 2]);
+        Traced const span(world_.trace, name_of(actions[i].kind), [&] { return text(actions[i]); });
         act(actions[i], arriving_[i % 2]);
       } catch (Error const& e) {
         throw Error(e.code, "pipeline rank " + std::to_string(along_.place) + " at " +
@@ -127,13 +128,15 @@ class PipelineExecutor {
     auto const from = source(a);
     if (from < 0 || is_mine(from)) return;
     auto const receive = [&]<class Y>(Local<Y, B>& buffer) {
+      For<B> const purpose(MemoryUse::messages);
       buffer = world_.template make<Y>();
-      if constexpr (B::has_elements)
+      exchange<B>(world_.comm, [&](auto& comm) {
         to.message.emplace(post_receive(
-            world_.comm, along_.rank(schedule_.seat(from).rank),
+            comm, along_.rank(schedule_.seat(from).rank),
             tag(schedule_, a.kind == Pass::forward ? Pass::forward : Pass::backward, stage_of(a),
                 a.microbatch),
             std::span<T>(data(buffer), static_cast<std::size_t>(Y::local_size(world_.plan)))));
+      });
     };
     if (a.kind == Pass::forward) receive(to.input);
     else receive(to.gradient);
@@ -220,11 +223,12 @@ class PipelineExecutor {
       if (onward) message.output = value;
     if constexpr (std::same_as<Y, G>)
       if (!onward) message.gradient = value;
-    if constexpr (B::has_elements)
+    exchange<B>(world_.comm, [&](auto& comm) {
       message.message.emplace(post_send(
-          world_.comm, along_.rank(seat.rank),
+          comm, along_.rank(seat.rank),
           tag(schedule_, onward ? Pass::forward : Pass::backward, to, a.microbatch),
           std::span<T const>(data(value), static_cast<std::size_t>(Y::local_size(world_.plan)))));
+    });
   }
 
   World& world_;

@@ -120,15 +120,13 @@ inline std::string grid_json(Schedule const& s, Proof const& proof) {
 /// The run as a trace that Chrome and Perfetto open: a thread is a rank, and the forward pass of
 /// all layers of a rank takes its time in milliseconds.
 inline std::string grid_trace(Schedule const& s, Proof const& proof) {
-  constexpr auto categories =
-      std::to_array<char const*>({"forward", "backward", "input gradient", "weight gradient"});
   std::string events;
   for (int rank = 0; rank < s.ranks(); ++rank)
     events += R"({"name": "thread_name", "ph": "M", "pid": 0, "tid": )" + std::to_string(rank) +
               R"(, "args": {"name": ")" + detail::rank_text(rank) + "\"}},\n";
   for (auto const& bar : detail::bars(s, proof))
     events += R"({"name": ")" + text(bar.action) + R"(", "cat": ")" +
-              categories[static_cast<std::size_t>(bar.action.kind)] +
+              std::string(name_of(bar.action.kind)) +
               R"(", "ph": "X", "pid": 0, "tid": )" + std::to_string(bar.rank) +
               ", \"ts\": " + detail::number_text(1000 * bar.start) +
               ", \"dur\": " + detail::number_text(1000 * bar.length()) +

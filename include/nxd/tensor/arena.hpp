@@ -11,6 +11,7 @@
 #include <new>
 
 #include <nxd/core/expects.hpp>
+#include <nxd/tensor/meter.hpp>
 
 namespace nxd {
 
@@ -41,15 +42,16 @@ class Arena {
     remove(block);
     split(block, size);
     block->free = false;
-    live_ += block->size;
-    peak_ = live_ > peak_ ? live_ : peak_;
+    block->use = meter_.now;
+    block->cost = cost(bytes);
+    meter_.add(block->use, block->cost);
     return reinterpret_cast<std::byte*>(block) + header;
   }
 
   /// Takes back what `allocate` gave.
   void deallocate(void* pointer) noexcept {
     auto* block = reinterpret_cast<Block*>(static_cast<std::byte*>(pointer) - header);
-    live_ -= block->size;
+    meter_.remove(block->use, block->cost);
     block->free = true;
     if (auto* const next = following(block); next != nullptr && next->free) {
       remove(next);
@@ -63,13 +65,17 @@ class Arena {
     insert(block);
   }
 
-  /// Bytes in use, with what alignment adds; the most there have been; what came from the system.
-  std::size_t live() const { return live_; }
-  std::size_t peak() const { return peak_; }
-  std::size_t held() const { return held_; }
-  void reset_peak() { peak_ = live_; }
+  /// What an allocation counts for: its bytes, with what alignment and the block's head add.
+  static constexpr std::int64_t cost(std::size_t bytes) {
+    return static_cast<std::int64_t>(round_up(bytes) + header);
+  }
 
-  /// How often the system was asked.
+  /// Bytes in use and the most there have been, each allocation at its cost. What free blocks lie
+  /// between them does not count.
+  Meter& meter() { return meter_; }
+
+  /// Bytes that came from the system, and how often it was asked.
+  std::size_t held() const { return held_; }
   std::size_t requests() const { return requests_; }
 
  private:
@@ -82,8 +88,10 @@ class Arena {
     Block* before;     ///< its neighbour in the slab
     Block* next;       ///< in the list of free blocks
     Block* previous;
+    std::int64_t cost;
     bool free;
     bool last;  ///< of its slab
+    MemoryUse use;
   };
   static_assert(sizeof(Block) <= header);
 
@@ -125,7 +133,7 @@ class Arena {
     held_ += bytes;
     slabs_ = new (memory) Slab{slabs_, bytes};
     auto* const block = new (static_cast<std::byte*>(memory) + header)
-        Block{bytes - header, nullptr, nullptr, nullptr, true, true};
+        Block{bytes - header, nullptr, nullptr, nullptr, 0, true, true, {}};
     insert(block);
     return block;
   }
@@ -147,7 +155,7 @@ class Arena {
   void split(Block* b, std::size_t size) {
     if (b->size < size + 2 * header) return;
     auto* const rest = new (reinterpret_cast<std::byte*>(b) + size)
-        Block{b->size - size, b, nullptr, nullptr, true, b->last};
+        Block{b->size - size, b, nullptr, nullptr, 0, true, b->last, {}};
     if (auto* const after = following(rest)) after->before = rest;
     b->size = size;
     b->last = false;
@@ -162,8 +170,7 @@ class Arena {
 
   std::array<Block*, 65> bins_{};
   Slab* slabs_ = nullptr;
-  std::size_t live_ = 0;
-  std::size_t peak_ = 0;
+  Meter meter_;
   std::size_t held_ = 0;
   std::size_t requests_ = 0;
 };

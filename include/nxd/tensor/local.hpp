@@ -3,7 +3,9 @@
 
 #include <concepts>
 
+#include <nxd/comm/communicator.hpp>
 #include <nxd/dist/tensor.hpp>
+#include <nxd/tensor/meter.hpp>
 
 namespace nxd {
 
@@ -40,10 +42,20 @@ constexpr typename X::element* data([[maybe_unused]] Local<X, B> const& x) {
   else return nullptr;
 }
 
-/// Calls `work(kernels)` where there are elements to work on.
+/// The backend's kernels are called, if only to count what they would do.
+template <class B>
+inline constexpr bool has_kernels = B::has_elements || requires { requires B::counts_work; };
+
+/// Calls `work(kernels)` where there is somebody to work, or to count the work.
 template <class B>
 constexpr void compute(auto const& work) {
-  if constexpr (B::has_elements) work(typename B::kernels{});
+  if constexpr (has_kernels<B>) work(typename B::kernels{});
+}
+
+/// Calls `talk(comm)` where there are elements to exchange, or a record of what would be.
+template <class B, class C>
+constexpr void exchange(C& comm, auto const& talk) {
+  if constexpr (B::has_elements || keeps_record<C>) talk(comm);
 }
 
 /// x under another type of the same elements in the same order: nothing is copied.

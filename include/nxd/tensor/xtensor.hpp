@@ -39,6 +39,8 @@ struct Xt {
   static bool is_shared(std::shared_ptr<E> const& buffer) {
     return buffer.use_count() > 1;
   }
+
+  static Meter& meter() { return this_arena().meter(); }
 };
 
 static_assert(Backend<Xt>);

@@ -26,6 +26,8 @@ struct StepMetrics {
   std::int64_t tokens = 0;  ///< trained on so far, all ranks
   double tokens_per_s = 0;  ///< of this step, all ranks
   double step_ms = 0;
+  std::optional<std::int64_t> peak_bytes;  ///< memory in use at once, at most, on the rank that writes
+  std::optional<std::int64_t> sent_bytes;  ///< by that rank
   std::optional<double> val_loss;  ///< only where this step was validated
 };
 
@@ -63,6 +65,8 @@ inline std::string to_json(StepMetrics const& m) {
       ",\"lr\":" + detail::json_number(m.lr) + ",\"tokens\":" + std::to_string(m.tokens) +
       ",\"tokens_per_s\":" + detail::json_number(m.tokens_per_s) +
       ",\"step_ms\":" + detail::json_number(m.step_ms);
+  if (m.peak_bytes) out += ",\"peak_bytes\":" + std::to_string(*m.peak_bytes);
+  if (m.sent_bytes) out += ",\"sent_bytes\":" + std::to_string(*m.sent_bytes);
   if (m.val_loss) out += ",\"val_loss\":" + detail::json_number(*m.val_loss);
   bool const finite = std::isfinite(m.loss) && std::isfinite(m.grad_norm) && std::isfinite(m.lr) &&
                       std::isfinite(m.tokens_per_s) && std::isfinite(m.step_ms) &&
@@ -76,6 +80,7 @@ inline std::optional<StepMetrics> parse_metrics(std::string_view line) {
   double step = 0;
   double tokens = 0;
   double val_loss = 0;
+  double bytes = 0;
   if (!line.starts_with('{') || !line.ends_with('}')) return std::nullopt;
   line = line.substr(1, line.size() - 2);
   if (!detail::take_member(line, "step", step) || !detail::take_member(line, "loss", m.loss) ||
@@ -84,6 +89,8 @@ inline std::optional<StepMetrics> parse_metrics(std::string_view line) {
       !detail::take_member(line, "tokens_per_s", m.tokens_per_s) ||
       !detail::take_member(line, "step_ms", m.step_ms))
     return std::nullopt;
+  if (detail::take_member(line, "peak_bytes", bytes)) m.peak_bytes = static_cast<std::int64_t>(bytes);
+  if (detail::take_member(line, "sent_bytes", bytes)) m.sent_bytes = static_cast<std::int64_t>(bytes);
   if (detail::take_member(line, "val_loss", val_loss)) m.val_loss = val_loss;
   if (!line.empty() && line != "\"non_finite\":true") return std::nullopt;
   if (!(std::abs(step) < 9e15) || !(std::abs(tokens) < 9e15)) return std::nullopt;

@@ -44,7 +44,9 @@ double run_pipeline(World& world, Pipelined<Model, World> const& model, Schedule
       world, static_cast<double>(count_tokens<Model>(microbatches)));
   LanguageStages<Model, World> const stages{world, model, microbatches, std::max(tokens, 1.0)};
   auto loss = PipelineExecutor(world, schedule, model.along(), stages).run();
-  all_reduce(world.comm, model.along(), std::span<double>(&loss, 1));
+  exchange<typename World::backend>(world.comm, [&](auto& comm) {
+    all_reduce(comm, model.along(), std::span<double>(&loss, 1));
+  });
   return sum_over_data(world, loss);
 }
 

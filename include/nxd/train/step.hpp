@@ -36,7 +36,9 @@ using TokenWeights = Tensor<typename World::element, Shape<Batch, Seq>,
 /// The sum of `value` over the data-parallel ranks.
 template <class World>
 double sum_over_data(World& world, double value) {
-  all_reduce(world.comm, line<DP>(world.plan, world.rank()), std::span<double>(&value, 1));
+  exchange<typename World::backend>(world.comm, [&](auto& comm) {
+    all_reduce(comm, line<DP>(world.plan, world.rank()), std::span<double>(&value, 1));
+  });
   return value;
 }
 
@@ -51,8 +53,10 @@ std::int64_t count_tokens(std::span<Microbatch const> microbatches) {
 template <class X, class World>
 auto constant_of(World& world, std::vector<typename X::element> const& elements) {
   auto const local = world.template make<X>();
-  NXD_EXPECTS(std::ssize(elements) == X::local_size(world.plan));
-  std::ranges::copy(elements, data(local));
+  if constexpr (World::backend::has_elements) {
+    NXD_EXPECTS(std::ssize(elements) == X::local_size(world.plan));
+    std::ranges::copy(elements, data(local));
+  }
   return world.constant(local);
 }
 
@@ -87,7 +91,7 @@ double accumulate_gradients(World& world, Model const& model,
   double loss = 0;
   for (auto const& m : microbatches) {
     auto const share = detail::share_of_loss(world, model, m, std::max(tokens, 1.0));
-    loss += static_cast<double>(data(share.value())[0]);
+    if constexpr (World::backend::has_elements) loss += static_cast<double>(data(share.value())[0]);
     world.backward(share);
   }
   return detail::sum_over_data(world, loss);
@@ -100,6 +104,7 @@ StepReport train_step(World& world, Model const& model, Optimizer& optimizer,
                       std::span<Microbatch const> microbatches, double rate) {
   StepReport report;
   report.loss = accumulate_gradients(world, model, microbatches);
+  Traced const span(world.trace, "optimizer", [] { return "optimizer"; });
   report.grad_norm = optimizer.reduce(model);
   if (report.finite()) optimizer.step(model, rate);
   return report;
@@ -114,7 +119,8 @@ double evaluate(World& world, Model const& model, std::span<Microbatch const> mi
   for (auto const& m : microbatches)
     loss += world.unrecorded([&] {
       auto const share = detail::share_of_loss(world, model, m, std::max(tokens, 1.0));
-      return static_cast<double>(data(share.value())[0]);
+      if constexpr (World::backend::has_elements) return static_cast<double>(data(share.value())[0]);
+      else return 0.0;
     });
   return detail::sum_over_data(world, loss);
 }

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <nxd/comm/recorder.hpp>
+#include <nxd/core/trace.hpp>
 #include <nxd/train/metrics.hpp>
 #include <nxd/train/step.hpp>
 
@@ -25,6 +27,8 @@ struct RunSchedule {
 
 /// What a run asks of its surroundings. All are called on every rank, with the same arguments.
 struct Hooks {
+  /// Before each step, if it is set.
+  std::function<void(std::int64_t step)> begin;
   /// The microbatches of step s, this rank's samples.
   std::function<std::vector<Microbatch>(std::int64_t step)> batches;
   /// The microbatches that a validation looks at.
@@ -43,14 +47,26 @@ template <class World, class Model, class Optimizer>
 void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule const& schedule,
            Hooks const& hooks) {
   using Clock = std::chrono::steady_clock;
+  using B = typename World::backend;
   for (auto step = schedule.first; step <= schedule.last; ++step) {
+    if (hooks.begin) hooks.begin(step);
+    Traced const span(world.trace, "step", [step] { return "step " + std::to_string(step); });
     auto const start = Clock::now();
-    auto const batches = hooks.batches(step);
+    auto const batches = [&] {
+      Traced const data(world.trace, "data", [] { return "data"; });
+      return hooks.batches(step);
+    }();
     StepMetrics metrics;
     metrics.step = step;
     metrics.lr = hooks.rate(step);
+    std::int64_t sent = 0;
+    if constexpr (Recorded<typename World::communicator>) sent = world.comm.total().bytes;
+    if constexpr (Metered<B>) B::meter().reset_peak();
     auto const report =
         train_step(world, model, optimizer, std::span<Microbatch const>(batches), metrics.lr);
+    if constexpr (Recorded<typename World::communicator>)
+      metrics.sent_bytes = world.comm.total().bytes - sent;
+    if constexpr (Metered<B>) metrics.peak_bytes = B::meter().peak().total();
     std::chrono::duration<double> const seconds = Clock::now() - start;
     metrics.loss = report.loss;
     metrics.grad_norm = report.grad_norm;
@@ -60,6 +76,7 @@ void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule c
 
     auto const due = [&](std::int64_t every) { return every > 0 && step % every == 0; };
     if (report.finite() && due(schedule.validate_every) && hooks.validation) {
+      Traced const validation(world.trace, "validation", [] { return "validation"; });
       auto const held_out = hooks.validation();
       if (!held_out.empty() )
         metrics.val_loss = evaluate(world, model, std::span<Microbatch const>(held_out));
@@ -72,7 +89,10 @@ void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule c
                       "; nothing was updated; lower model.optim.lr or set "
                       "trainer.gradient_clip_val");
     bool const end = step == schedule.last && schedule.save_at_end;
-    if (hooks.save && (due(schedule.save_every) || end)) hooks.save(step, metrics);
+    if (hooks.save && (due(schedule.save_every) || end)) {
+      Traced const save(world.trace, "save", [] { return "save"; });
+      hooks.save(step, metrics);
+    }
   }
 }
 

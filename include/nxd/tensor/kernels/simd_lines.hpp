@@ -6,9 +6,22 @@
 
 #include <xsimd/xsimd.hpp>
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <nxd/tensor/kernels/plain.hpp>
 
 namespace nxd {
+
+/// Threads that the kernels of a rank run on.
+inline std::int64_t thread_count() {
+#ifdef _OPENMP
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
 
 namespace detail {
 

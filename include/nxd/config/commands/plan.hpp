@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <nxd/config/check_llama.hpp>
+#include <nxd/config/commands/plan_search.hpp>
+#include <nxd/config/commands/task.hpp>
+#include <nxd/config/load.hpp>
+#include <nxd/config/plan_llama.hpp>
+#include <nxd/config/trace_llama.hpp>
+#include <nxd/plan/calibrate.hpp>
+#include <nxd/plan/compare.hpp>
+#include <nxd/plan/machine_text.hpp>
+#include <nxd/plan/plan_trace.hpp>
+#include <nxd/plan/report.hpp>
+
+namespace nxd {
+
+namespace detail {
+
+struct PlanArguments {
+  std::string file, format = "text", machine;
+  std::vector<std::string> overrides;
+  std::int64_t ranks = 0, rank = -1;
+  std::uint64_t memory = std::uint64_t{1} << 62;
+  bool check = false, search = false;
+  std::string calibrate;  ///< the file to write
+  std::string compare;    ///< the folder of the traces
+};
+
+/// Measures the machine with all ranks of the job, and writes what a plan needs to know of it.
+template <Communicator C>
+void calibrate_to(C comm, std::string const& file) {
+  auto const cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
+  auto const machine = calibrate<Xt::kernels>(comm, cores, thread_count());
+  if (comm.rank() != 0) return;
+  std::ofstream out(file);
+  if (!(out << to_text(machine)).flush()) throw IoError(file + ": cannot be written");
+  std::cout << machine.source << "; a rank reaches " << formatted("%.1f", machine.peak_flops / 1e9)
+            << " GFLOP/s; written to " << file << "\n";
+}
+
+inline Machine machine_of(PlanArguments const& a) {
+  return a.machine.empty() ? Machine{} : parse_machine(read_whole(a.machine), a.machine);
+}
+
+/// The ranks that are asked for; if none are, those of one replica.
+inline std::int64_t ranks_of(PlanArguments const& a, TrainingConfig const& config) {
+  auto const& d = config.distributed_strategy;
+  return a.ranks > 0 ? a.ranks : d.tensor_model_parallel_size * d.pipeline_model_parallel_size;
+}
+
+inline std::string title_of(TrainingConfig const& config, std::int64_t ranks) {
+  auto const& d = config.distributed_strategy;
+  auto const pp = d.pipeline_model_parallel_size;
+  std::string const kind(names_of(PipelineKind{})[static_cast<std::size_t>(pipeline_kind(config))]);
+  return config.name + " on " + std::to_string(ranks) + " ranks: DP " +
+         std::to_string(data_parallel_size(config, ranks)) + ", TP " +
+         std::to_string(d.tensor_model_parallel_size) +
+         (d.sequence_parallel ? " with sequence parallelism" : "") +
+         (pp > 1 ? ", PP " + std::to_string(pp) + " (" + kind + ")" : "") + ", " +
+         std::to_string(microbatches(config, ranks)) + " microbatches" +
+         (d.zero1 ? ", ZeRO-1" : "");
+}
+
+/// @throws ConfigError with all rules that the configuration breaks, a line each
+inline void check_plan(PlanArguments const& a) {
+  auto const loaded = load_config_file(a.file, a.overrides, Broken::collect);
+  auto const ranks = ranks_of(a, loaded.config);
+  auto broken = loaded.broken;
+  for (auto& sentence : broken_rules(loaded.config, ByteTokenizer::vocabulary(), ranks))
+    broken.push_back(std::move(sentence));
+  if (broken.empty()) {
+    std::cout << "legal: " << title_of(loaded.config, ranks) << "\n";
+    return;
+  }
+  std::string all;
+  for (auto const& sentence : broken) all += (all.empty() ? "" : "\n") + sentence;
+  throw ConfigError(all);
+}
+
+inline void print_search(PlanArguments const& a, TrainingConfig const& config, LlamaConfig const& model) {
+  auto const machine = machine_of(a);
+  auto const ranks = ranks_of(a, config);
+  auto const most = static_cast<std::int64_t>(std::min(a.memory, std::uint64_t{1} << 62));
+  auto const all = enumerate_layouts(config, model, ranks, most, machine);
+  auto best = pareto_set(all);
+  for (auto& c : best) {
+    auto const plan = plan_step(c.config, model, ranks, machine);  // all of it, to the byte
+    c.seconds = plan.seconds, c.memory = plan.memory();
+  }
+  best = pareto_set(best);
+  std::cout << (a.format == "json" ? search_json : search_text)(all, best, ranks, machine);
+  if (best.empty()) throw ConfigError("no layout of " + std::to_string(ranks) + " ranks fits; give more ranks or more --memory");
+}
+
+/// The plan beside the run that left its traces in `a.compare`.
+inline std::string compared(PlanArguments const& a, StepPlan const& plan, Machine const& machine,
+                            TraceFacts const& facts, std::string const& title) {
+  if (a.format == "trace")
+    throw ConfigError("--compare prints text or json; --format trace is of the plan alone");
+  Comparison comparison(plan, machine, facts);
+  for (std::int64_t rank = 0; rank < plan.ranks; ++rank)
+    comparison.add(read_trace(a.compare, rank), trace_file(a.compare, rank));
+  return a.format == "json" ? compare_json(plan, comparison, machine)
+                            : compare_text(plan, comparison, machine, title);
+}
+
+inline void print_plan(PlanArguments const& a) {
+  if (a.file.empty()) throw ConfigError("nxd plan wants a configuration: nxd plan CONFIG.yaml");
+  if (a.check) return check_plan(a);
+  auto const config = load_config_file(a.file, a.overrides).config;
+  auto const model = llama_config(config, ByteTokenizer::vocabulary());
+  if (a.search) return print_search(a, config, model);
+  auto const ranks = ranks_of(a, config);
+  auto const machine = machine_of(a);
+  if (a.rank >= ranks)
+    throw ConfigError("--rank is " + std::to_string(a.rank) + ", but the ranks are 0 to " +
+                      std::to_string(ranks - 1));
+  if (a.rank >= 0) {
+    std::cout << to_text(rank_json(plan_rank(config, model, ranks, a.rank, machine))) << "\n";
+    return;
+  }
+  auto const plan = plan_step(config, model, ranks, machine);
+  auto const facts = trace_facts(config, model, ranks);
+  if (!a.compare.empty())
+    std::cout << compared(a, plan, machine, facts, title_of(config, ranks));
+  else if (a.format == "trace")
+    std::cout << plan_trace(plan, facts);
+  else if (a.format == "json")
+    std::cout << plan_json(plan, machine);
+  else
+    std::cout << plan_text(plan, machine, title_of(config, ranks));
+}
+
+}  // namespace detail
+
+/// `nxd plan CONFIG [key.path=value ...] [--ranks N]`
+template <Communicator C> void add_plan_command(CLI::App& app, Task& task, C comm) {
+  auto const a = std::make_shared<detail::PlanArguments>();
+  auto* const plan = app.add_subcommand(
+      "plan",
+      "Says what a step will cost each rank in memory, messages and time, without running it");
+  plan->add_option("CONFIG", a->file, "YAML file");
+  plan->add_option("overrides", a->overrides, "key.path=value, instead of what the file says");
+  plan->add_option("--ranks", a->ranks, "Ranks of the job; if not given, those of one replica")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24));
+  plan->add_option("--rank", a->rank, "One rank alone, as JSON")->check(CLI::NonNegativeNumber);
+  plan->add_option("--format", a->format, "text, json, or trace: as a run writes it, for Perfetto")
+      ->check(CLI::IsMember({"text", "json", "trace"}))
+      ->capture_default_str();
+  plan->add_option("--machine", a->machine, "Constants of the machine, as --calibrate writes them");
+  plan->add_flag("--check", a->check, "Say which rules the configuration breaks, and no more");
+  plan->add_flag("--search", a->search, "Look for the best layouts of so many ranks");
+  plan->add_option("--memory", a->memory, "Bytes that a rank may need, as 16GB; for --search")
+      ->transform(CLI::AsSizeValue(false));
+  plan->add_option("--calibrate", a->calibrate,
+                   "Measure the machine with all ranks of the job, and write its constants to this file");
+  plan->add_option("--compare", a->compare,
+                   "Print the times of the plan beside those of a run: of its nxd train --trace DIR")
+      ->type_name("DIR");
+  plan->callback([&task, a, comm] {
+    if (a->calibrate.empty()) task = {By::first_rank, [a] { detail::print_plan(*a); }};
+    else task = {By::every_rank, [a, comm] { detail::calibrate_to(comm, a->calibrate); }};
+  });
+}
+
+}  // namespace nxd

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include <nxd/checkpoint/json.hpp>
+#include <nxd/pipeline/grid.hpp>
+#include <nxd/plan/step_plan.hpp>
+#include <nxd/train/progress.hpp>
+
+namespace nxd {
+
+namespace detail {
+
+inline std::string mebibytes(std::int64_t bytes) {
+  return formatted("%.1f", static_cast<double>(bytes) / (1 << 20));
+}
+
+/// Columns of a table, each as wide as its widest cell; the first is flush left.
+class Columns {
+ public:
+  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+
+  std::string text() const {
+    std::vector<std::size_t> width;
+    for (auto const& row : rows_) {
+      width.resize(std::max(width.size(), row.size()));
+      for (std::size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
+    }
+    std::string out;
+    for (auto const& row : rows_) {
+      out += "  ";
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        std::string const gap(width[i] - row[i].size(), ' ');
+        out += i == 0 ? row[i] + gap : "  " + gap + row[i];
+      }
+      while (out.back() == ' ') out.pop_back();
+      out += '\n';
+    }
+    return out;
+  }
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+inline std::string ranks_text(StepPlan const& plan, std::size_t place) {
+  auto const n = plan.ranks_of_place(), first = static_cast<std::int64_t>(place) * n;
+  return n == 1 ? std::to_string(first) : std::to_string(first) + "-" + std::to_string(first + n - 1);
+}
+
+inline std::string line_text(Sort const& sort) {
+  std::string const name(names_of(Exchange{})[static_cast<std::size_t>(sort.exchange)]);
+  if (sort.exchange == Exchange::send || sort.exchange == Exchange::receive)
+    return name + " over " + std::to_string(sort.stride);
+  return name + " of " + std::to_string(sort.count) +
+         (sort.stride > 1 ? ", every " + std::to_string(sort.stride) : "");
+}
+
+inline Json bill_json(MemoryBill const& bill) {
+  Json::Object uses;
+  for (std::size_t i = 0; i < bill.bytes.size(); ++i)
+    uses[std::string(names_of(MemoryUse{})[i])] = bill.bytes[i];
+  uses["total"] = bill.total();
+  return uses;
+}
+
+inline Json rank_json(RankPlan const& r) {
+  Json::Array exchanges;
+  for (auto const& [sort, t] : r.cost.traffic)
+    exchanges.push_back(Json::Object{
+        {"exchange", std::string(names_of(Exchange{})[static_cast<std::size_t>(sort.exchange)])},
+        {"stride", sort.stride},
+        {"ranks", sort.count},
+        {"calls", t.calls},
+        {"messages", t.messages},
+        {"bytes", t.bytes}});
+  double busy = 0;
+  for (auto const s : r.seconds) busy += s;
+  return Json::Object{{"rank", r.rank},
+                      {"layers", r.layers},
+                      {"peak_bytes", bill_json(r.cost.peak)},
+                      {"bytes_between_steps", bill_json(r.cost.before)},
+                      {"activations_per_microbatch", r.kept_per_microbatch},
+                      {"forward_flops", r.forward_flops},
+                      {"backward_flops", r.cost.flops - r.forward_flops},
+                      {"sent_bytes", r.cost.sent().bytes},
+                      {"exchanges", exchanges},
+                      {"compute_seconds", busy},
+                      {"optimizer_seconds", r.optimizer_seconds}};
+}
+
+/// The pipeline on paper, with the times of the plan.
+inline Proof proof_of(StepPlan const& plan) {
+  Times times{0, 0, 0, 0};
+  double n = 0;
+  for (std::size_t place = 0; place < plan.places.size(); ++place) {
+    auto const& actions = plan.schedule.actions[place];
+    for (std::size_t i = 0; i < actions.size(); ++i) {
+      auto const s = plan.places[place].seconds[i];
+      if (actions[i].kind == Pass::forward) times.forward += s, n += 1;
+      else if (actions[i].kind == Pass::weight_gradient) times.weight_gradient += s;
+      else times.input_gradient += s;
+    }
+  }
+  n /= plan.schedule.chunks;
+  for (auto* t : {&times.forward, &times.input_gradient, &times.weight_gradient}) *t /= n;
+  return verify(plan.schedule, Channel::posted, times);
+}
+
+}  // namespace detail
+
+/// A plan in words and tables. @param title what is planned, in one line
+inline std::string plan_text(StepPlan const& plan, Machine const& machine, std::string const& title) {
+  using detail::formatted, detail::mebibytes;
+  auto out = title + "\n";
+  out += "step     " + formatted("%.4g s, ", plan.seconds) +
+         detail::in_thousands(static_cast<double>(plan.tokens) / plan.seconds) + " tokens/s, MFU " +
+         formatted("%.1f %%", 100 * plan.mfu);
+  if (plan.places.size() > 1) out += formatted(", bubble %.1f %%", 100 * plan.timeline.bubble());
+  out += "  (" + machine.source + ")\nmemory   of a rank at its peak, MiB\n";
+  detail::Columns memory;
+  memory.row({"ranks", "layers", "parameters", "gradients", "optimizer", "activations", "messages",
+              "total", "a microbatch keeps"});
+  for (std::size_t i = 0; i < plan.places.size(); ++i) {
+    auto const& r = plan.places[i];
+    std::vector<std::string> cells{detail::ranks_text(plan, i), std::to_string(r.layers)};
+    for (auto const bytes : r.cost.peak.bytes) cells.push_back(mebibytes(bytes));
+    cells.push_back(mebibytes(r.cost.peak.total()));
+    cells.push_back(mebibytes(r.kept_per_microbatch));
+    memory.row(std::move(cells));
+  }
+  out += memory.text() + "work     of a rank in a step, GFLOP\n";
+  detail::Columns work;
+  work.row({"ranks", "forward", "backward", "seconds", "optimizer"});
+  for (std::size_t i = 0; i < plan.places.size(); ++i) {
+    auto const& r = plan.places[i];
+    double busy = 0;
+    for (auto const s : r.seconds) busy += s;
+    work.row({detail::ranks_text(plan, i), formatted("%.4g", static_cast<double>(r.forward_flops) / 1e9),
+              formatted("%.4g", static_cast<double>(r.cost.flops - r.forward_flops) / 1e9),
+              formatted("%.4g", busy), formatted("%.3g", r.optimizer_seconds)});
+  }
+  out += work.text() + "traffic  of a rank in a step\n";
+  detail::Columns traffic;
+  traffic.row({"ranks", "exchange", "calls", "messages", "MiB sent"});
+  for (std::size_t i = 0; i < plan.places.size(); ++i)
+    for (auto const& [sort, t] : plan.places[i].cost.traffic)
+      if (sort.count > 1 && t.bytes > 0)
+        traffic.row({detail::ranks_text(plan, i), detail::line_text(sort), std::to_string(t.calls),
+                     std::to_string(t.messages), formatted("%.3f", static_cast<double>(t.bytes) / (1 << 20))});
+  return out + (plan.ranks > 1 ? traffic.text() : "  none: there is one rank\n");
+}
+
+/// A plan as JSON: bytes, FLOPs and seconds as they are.
+inline std::string plan_json(StepPlan const& plan, Machine const& machine) {
+  Json::Array ranks, grid;
+  for (std::size_t place = 0; place < plan.places.size(); ++place) {
+    ranks.push_back(detail::rank_json(plan.places[place]));
+    Json::Array actions;
+    for (auto const& a : plan.schedule.actions[place]) actions.push_back(text(a));
+    grid.push_back(std::move(actions));
+  }
+  return to_text(Json(Json::Object{{"ranks", plan.ranks},
+                                   {"ranks_of_a_place", plan.ranks_of_place()},
+                                   {"places", ranks},
+                                   {"pipeline", grid},
+                                   {"bubble", plan.timeline.bubble()},
+                                   {"tokens", plan.tokens},
+                                   {"seconds", plan.seconds},
+                                   {"mfu", plan.mfu},
+                                   {"model_flops", plan.model_flops()},
+                                   {"machine", machine.source}})) +
+         "\n";
+}
+
+}  // namespace nxd
