@@ -115,6 +115,6 @@ int main(int argc, char** argv) {
         "memory: peak %.0f MB, of which live in the arena %.0f MB; requests to the system in these "
         "steps: %zu\n",
         size, ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, flops * 1e-6 / ms, floor,
-        median(rates), floor / ms, peak, static_cast<double>(this_arena().peak()) / (1 << 20),
+        median(rates), floor / ms, peak, static_cast<double>(this_arena().meter().peak().total()) / (1 << 20),
         asked);
 }

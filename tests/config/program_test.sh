@@ -69,7 +69,7 @@ same_losses() {
 # The newest checkpoint of a run, and the steps that it has told.
 saved_step() { sed -nE 's/^step-0*([0-9]+).*/\1/p' "runs/$1/checkpoints/LATEST" 2> /dev/null; }
 told_steps() { wc -l 2> /dev/null < "runs/$1/metrics.jsonl" || echo 0; }
-"$mpirun" 2 "$program" train run.yaml name=killed "${tp2[@]}" trainer.max_steps=100000 > log 2>&1 &
+"$mpirun" 2 "$program" train run.yaml name=killed "${pp2[@]}" trainer.max_steps=100000 > log 2>&1 &
 job=$!
 for ((i = 0; i < 2000; ++i)); do
   [[ $(saved_step killed) -lt 4 || $(told_steps killed) -le 5 ]] || break
@@ -79,6 +79,7 @@ done
 child() { awk -v of="$1" '/^Pid:/ { pid = $2 } /^PPid:/ && $2 == of { print pid; exit }' /proc/[0-9]*/status 2> /dev/null; }
 kill -9 "$(child "$(child "$job")")"
 wait "$job" && fail "a job with a killed rank ends with status 0"
+grep -Eq 'nxd: rank [01] was stopped at step [0-9]+' log || fail "the rank that is left does not say where it was"
 steps=$(( $(saved_step killed) + 4 ))
 train 2 killed "${tp2[@]}" trainer.max_steps="$steps" || die "a killed run does not go on"
 grep -q "resumed from .* at step" log || die "a killed run begins anew"

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
+#include <string>
+#include <thread>
+
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <nxd/comm/recorder.hpp>
 #include <nxd/comm/threads.hpp>
 #include <nxd/train/measured_step.hpp>
 #include <nxd/train/step_tracer.hpp>
-#include <string>
-#include <thread>
 
 using namespace nxd;
 
@@ -60,8 +61,7 @@ std::string new_folder() {
 }
 
 /// As much of a world as a tracer sees.
-template <class C>
-struct SmallWorld {
+template <class C> struct SmallWorld {
   Recorder<C> comm;
   Trace* trace = nullptr;
   std::int64_t rank() const { return comm.rank(); }
@@ -120,17 +120,21 @@ TEST_CASE("what is torn, or no trace of a rank, is refused with a sentence") {
   CHECK(refusal("").find("is empty") != text.npos);
   CHECK(refusal(text.substr(0, text.size() / 2)).find("has a mistake at byte") != text.npos);
   CHECK(refusal("{}").find("has no 'otherData'") != text.npos);
-  CHECK(refusal(replaced(text, "\"cat\": \"wait\"", "\"cat\": \"rest\"")).find("category") != text.npos);
-  CHECK(refusal(replaced(text, "\"ph\": \"X\"", "\"ph\": \"B\"")).find("is not \"X\"") != text.npos);
+  CHECK(refusal(replaced(text, "\"cat\": \"wait\"", "\"cat\": \"rest\"")).find("category") !=
+        text.npos);
+  CHECK(refusal(replaced(text, "\"ph\": \"X\"", "\"ph\": \"B\"")).find("is not \"X\"") !=
+        text.npos);
   CHECK(refusal(replaced(text, "\"pid\": 3, \"tid\": 0, \"ts\"", "\"pid\": 2, \"tid\": 0, \"ts\""))
             .find("as the others are") != text.npos);
   CHECK(refusal(replaced(text, "\"dur\": 400.000", "\"dur\": -1")).find("negative") != text.npos);
-  CHECK(refusal(replaced(text, "\"dur\": 1900.000", "\"dur\": \"1900\"")).find("a number") != text.npos);
+  CHECK(refusal(replaced(text, "\"dur\": 1900.000", "\"dur\": \"1900\"")).find("a number") !=
+        text.npos);
   CHECK(refusal(replaced(text, "\"dur\": 400.000", "\"dur\": 1400.000")) ==
         "x.json: B0.0 at 0.003100 s begins in another event and ends after it");
 }
 
-TEST_CASE("what an action waits for a message is not part of it, nor a validation or save of a step") {
+TEST_CASE(
+    "what an action waits for a message is not part of it, nor a validation or save of a step") {
   auto const steps = measured_steps(parse_trace(small_text(), "x.json"), "x.json");
   REQUIRE(steps.size() == 1);
   auto const& s = steps.front();
@@ -157,14 +161,17 @@ TEST_CASE("an event outside the steps is no event of a run") {
 TEST_CASE("a window of steps is two numbers, the first not above the last") {
   CHECK(parse_window("3:7") == StepWindow{3, 7});
   CHECK(parse_window("12:12") == StepWindow{12, 12});
-  for (auto const* wrong : {"", "3", "3:", ":3", "0:2", "7:3", "3:7x", "3-7", "-1:2", "1:99999999999999999999"})
+  for (auto const* wrong :
+       {"", "3", "3:", ":3", "0:2", "7:3", "3:7x", "3-7", "-1:2", "1:99999999999999999999"})
     CHECK_THROWS_AS(parse_window(wrong), ConfigError);
 }
 
 TEST_CASE("ranks agree on a moment, whatever their clocks show") {
   Threads::run(4, [](Threads::Rank rank) {
     using Clock = std::chrono::steady_clock;
-    auto const seconds = [] { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); };
+    auto const seconds = [] {
+      return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+    };
     auto const off = 1000.0 * static_cast<double>(rank.rank());
     if (rank.rank() == 2) std::this_thread::sleep_for(std::chrono::milliseconds(50));
     auto const moment = common_moment(rank, [&] { return seconds() + off; }) - off;
@@ -177,14 +184,16 @@ TEST_CASE("ranks agree on a moment, whatever their clocks show") {
   });
 }
 
-TEST_CASE("a tracer writes the steps of its window and no others, and steps cost nothing after it") {
+TEST_CASE(
+    "a tracer writes the steps of its window and no others, and steps cost nothing after it") {
   auto const folder = new_folder();
   Threads::run(2, [&](Threads::Rank rank) {
     SmallWorld<Threads::Rank> world{Recorder(rank)};
     StepTracer tracer(world, TraceFile(folder, rank.rank()), StepWindow{2, 3}, facts);
     for (std::int64_t step = 1; step <= 6; ++step) {
       tracer.before(step);
-      if ((world.trace != nullptr) != (step == 2 || step == 3)) throw std::runtime_error("wrong window");
+      if ((world.trace != nullptr) != (step == 2 || step == 3))
+        throw std::runtime_error("wrong window");
       Traced const span(world.trace, "step", [step] { return "step " + std::to_string(step); });
       world.comm.barrier();
     }

@@ -9,6 +9,7 @@
 #include <nxd/comm/single.hpp>
 #include <nxd/core/random.hpp>
 #include <nxd/core/trace.hpp>
+#include <nxd/core/whereabouts.hpp>
 #include <nxd/dist/rules.hpp>
 #include <nxd/tensor/indices.hpp>
 #include <nxd/tensor/meta.hpp>
@@ -33,7 +34,8 @@ class World {
   P plan;
   C comm;
   Ledger ledger;
-  Trace* trace = nullptr;  ///< where the time of actions is written, if anywhere
+  Trace* trace = nullptr;              ///< where the time of actions is written, if anywhere
+  Whereabouts* whereabouts = nullptr;  ///< where it is said what the rank is at, if anywhere
 
   constexpr explicit World(P p = {}) requires std::default_initializable<C> : plan(p) {}
   constexpr World(P p, C c) : plan(p), comm(std::move(c)) {}

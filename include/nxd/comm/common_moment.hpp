@@ -8,13 +8,12 @@
 
 namespace nxd {
 
-/// One moment, on the clock of each rank: what `now()` shows there at a time that all ranks take for the
-/// same. Clocks need not agree. Ranks leave a barrier together but for the time of its messages; of
-/// eleven barriers the median counts, so that a rank that is not awake at one of them does no harm.
-/// It is exact to tens of microseconds where every rank has a core, and to a few milliseconds where
-/// ranks take turns. All ranks call it.
-template <Communicator C, class Now>
-double common_moment(C& comm, Now const& now) {
+/// One moment, on the clock of each rank: what `now()` shows there at a time that all ranks take
+/// for the same. Clocks need not agree. Ranks leave a barrier together but for the time of its
+/// messages; of eleven barriers the median counts, so that a rank that is not awake at one of them
+/// does no harm. It is exact to tens of microseconds where every rank has a core, and to a few
+/// milliseconds where ranks take turns. All ranks call it.
+template <Communicator C, class Now> double common_moment(C& comm, Now const& now) {
   constexpr int barriers = 11;
   std::vector<double> mine(barriers), first(barriers), ahead(barriers);
   comm.barrier();

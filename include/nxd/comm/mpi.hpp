@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <boost/mpi.hpp>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <limits>
 #include <map>
@@ -14,6 +20,7 @@
 #include <nxd/core/dtype.hpp>
 #include <nxd/core/error.hpp>
 #include <nxd/core/expects.hpp>
+#include <nxd/core/whereabouts.hpp>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -311,11 +318,39 @@ class Mpi {
 
 static_assert(Communicator<Mpi>);
 
+namespace detail {
+
+inline int rank_of_process = 0;
+
+/// When a job ends because one of its ranks did, the launcher stops the others: each says where it was.
+inline void tell_when_stopped() {
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_of_process);
+  this_process();  // made before a handler asks for it
+  struct sigaction action {};
+  action.sa_handler = [](int signal) {
+    auto const write_text = [](char const* text) {
+      [[maybe_unused]] auto const written = ::write(2, text, std::strlen(text));
+    };
+    if (*this_process().text() != 0) {
+      char number[16] = {};
+      std::to_chars(number, number + sizeof number - 1, rank_of_process);
+      write_text("nxd: rank "), write_text(number), write_text(" was stopped at ");
+      write_text(this_process().text()), write_text("\n");
+    }
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  };
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+}  // namespace detail
+
 /// Runs `program(Mpi)` under MPI. What it throws ends the whole job at once, with one line that
 /// names the rank, and with the exit code of the error: no other rank waits for one that is gone.
 /// What it returns all ranks must return, since they leave MPI together.
 template <class Program> int guard_main(int argc, char** argv, Program const& program) {
   MpiSession const session(argc, argv);
+  detail::tell_when_stopped();
   auto const fail = [](ExitCode code, char const* what) {
     int rank = 0, size = 1;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);

@@ -15,7 +15,8 @@ struct TraceRequest {
   std::optional<StepWindow> steps{};  ///< if not given, the first few that the run does
 };
 
-/// The steps to trace of a run that does steps `first` to `last`. @throws ConfigError if there are none
+/// The steps to trace of a run that does steps `first` to `last`. @throws ConfigError if there are
+/// none
 inline StepWindow steps_of(TraceRequest const& request, std::int64_t first, std::int64_t last) {
   auto const steps = request.steps.value_or(StepWindow{first, first + StepWindow::usual - 1});
   if (steps.first > last || steps.last < first)
@@ -26,7 +27,8 @@ inline StepWindow steps_of(TraceRequest const& request, std::int64_t first, std:
 }
 
 /// What a plan and the run that it is compared with have in common, by the keys of a configuration:
-/// all that decides what a rank does in a step. @throws ConfigError, PlanError if there is no such run
+/// all that decides what a rank does in a step. @throws ConfigError, PlanError if there is no such
+/// run
 inline TraceFacts trace_facts(TrainingConfig const& config, LlamaConfig const& model,
                               std::int64_t ranks) {
   auto const& d = config.distributed_strategy;
@@ -34,16 +36,17 @@ inline TraceFacts trace_facts(TrainingConfig const& config, LlamaConfig const& m
   auto const name = [](auto e) { return std::string(names_of(e)[static_cast<std::size_t>(e)]); };
   auto const n = [](std::int64_t value) { return std::to_string(value); };
   std::string stages;
-  for (auto const& span : stage_spans(config, model)) stages += (stages.empty() ? "" : ",") + n(span.layers);
+  for (auto const& span : stage_spans(config, model))
+    stages += (stages.empty() ? "" : ",") + n(span.layers);
   auto const& recompute = config.model.activations_checkpoint_granularity;
   return {{"ranks", n(ranks)},
           {"distributed_strategy.tensor_model_parallel_size", n(d.tensor_model_parallel_size)},
           {"distributed_strategy.pipeline_model_parallel_size", n(d.pipeline_model_parallel_size)},
           {"distributed_strategy.pipeline_schedule", name(pipeline_kind(config))},
-          {"distributed_strategy.pipeline_layers", stages},
           {"distributed_strategy.sequence_parallel", yes(d.sequence_parallel)},
           {"distributed_strategy.zero1", yes(d.zero1)},
           {"distributed_strategy.kv_replicator", n(d.kv_replicator)},
+          {"layers of the stages", stages},
           {"data.global_batch_size", n(config.data.global_batch_size)},
           {"data.micro_batch_size", n(config.data.micro_batch_size)},
           {"data.seq_length", n(sequence_length(config))},

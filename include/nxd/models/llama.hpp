@@ -83,6 +83,7 @@ class Llama {
         span_(span),
         recompute_(recompute),
         angles_(make_angles<B>(extent<Seq>(world.plan), frequencies(config))) {
+    check_tied<typename Embed::Weight, typename Head::Weight>();
     if (span.embeds) embedding_.emplace(Embed{world.template parameter<typename Embed::Weight>()});
     blocks_.reserve(static_cast<std::size_t>(span.layers));
     for (std::int64_t i = 0; i < span.layers; ++i) blocks_.emplace_back(world, config.rms_norm_eps);

@@ -37,6 +37,14 @@ struct Init {
 /// gradient is the sum over both; it counts once, where it is `first`.
 enum class Sharing : std::uint8_t { none, first, again };
 
+/// What stages share is one tensor, of which a rank holds the same part in each: gradients are summed
+/// element by element.
+template <class First, class Again>
+constexpr void check_tied() {
+  static_assert(matches<Expected<First>, Got<Again>>,
+                "tied weights: both stages must hold the same part of the weight");
+}
+
 /// What is to be known of a parameter besides its type.
 struct ParameterInfo {
   std::vector<std::string> names;  ///< one; or one for each place in the bundle that it stores

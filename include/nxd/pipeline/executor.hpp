@@ -56,18 +56,20 @@ class PipelineExecutor {
   /// @throws Error naming the action at which a message did not come
   double run() {
     auto const& actions = schedule_.actions[static_cast<std::size_t>(along_.place)];
+    if (actions.empty()) return 0;
+    named(actions[0], [&] { post(actions[0], arriving_[0]); });
     for (std::size_t i = 0; i < actions.size(); ++i) {
-      try {
-        if (i == 0) post(actions[0], arriving_[0]);
-        if (i + 1 < actions.size()) post(actions[i + 1], arriving_[(i + 1) % 2]);
+      if (i + 1 < actions.size())
+        named(actions[i + 1], [&] { post(actions[i + 1], arriving_[(i + 1) % 2]); });
+      named(actions[i], [&] {
+        if (world_.whereabouts != nullptr) world_.whereabouts->at(text(actions[i]));
         Traced const span(world_.trace, name_of(actions[i].kind), [&] { return text(actions[i]); });
         act(actions[i], arriving_[i % 2]);
-      } catch (Error const& e) {
-        throw Error(e.code, "pipeline rank " + std::to_string(along_.place) + " at " +
-                                text(actions[i]) + ": " + e.what());
-      }
+      });
     }
-    for (auto& message : outgoing_) message.wait();
+    named(actions.back(), [&] {
+      for (auto& message : outgoing_) message.wait();
+    });
     return sum_;
   }
 
@@ -108,6 +110,16 @@ class PipelineExecutor {
       *this = {};
     }
   };
+
+  /// Does `work`, whose errors are those of an action.
+  void named(Action const& a, auto const& work) {
+    try {
+      work();
+    } catch (Error const& e) {
+      throw Error(e.code, "pipeline rank " + std::to_string(along_.place) + " at " + text(a) + ": " +
+                              e.what());
+    }
+  }
 
   Flight& flight(int chunk, int microbatch) {
     return flights_[static_cast<std::size_t>(chunk * schedule_.microbatches + microbatch)];
@@ -168,12 +180,13 @@ class PipelineExecutor {
       f.loss.emplace(program_.end(a.microbatch, y));
       if constexpr (B::has_elements) sum_ += static_cast<double>(data(f.loss->value())[0]);
     };
+    live_peak_ = std::max(live_peak_, live_ + 1);
     if (schedule_.purpose == Purpose::evaluation) {
       world_.unrecorded(compute);
       f.output.reset(), f.loss.reset();
       return;
     }
-    live_peak_ = std::max(live_peak_, ++live_);
+    ++live_;
     on_tape(f, compute);
   }
 

@@ -74,15 +74,17 @@ inline void check_facts(TraceFacts const& run, TraceFacts const& plan, std::stri
 /// Predicted and measured times, once the traces of all ranks have been added.
 class Comparison {
  public:
-  /// @param facts what a run must have in common with the plan; see `TraceFacts`. The plan outlives it
+  /// @param facts what a run must have in common with the plan; see `TraceFacts`. The plan outlives
+  /// it
   Comparison(StepPlan const& plan, Machine const& machine, TraceFacts facts)
       : plan_(plan), facts_(std::move(facts)), sums_(plan.places.size()) {
     for (std::size_t i = 0; i < plan.places.size(); ++i)
       places_.push_back(detail::predicted(plan, i, machine));
   }
 
-  /// The trace of one rank; ranks come in their order. The first of several steps is left out: memory
-  /// is asked for in it. @throws ConfigError if it is of another run, CorruptInput if it is of none
+  /// The trace of one rank; ranks come in their order. The first of several steps is left out:
+  /// memory is asked for in it. @throws ConfigError if it is of another run, CorruptInput if it is
+  /// of none
   void add(RankTrace const& trace, std::string const& file) {
     detail::check_facts(trace.facts, facts_, file);
     auto const place = static_cast<std::size_t>(trace.rank / plan_.ranks_of_place());
@@ -121,7 +123,8 @@ class Comparison {
     auto const began = trace.facts.find("began");
     auto const run = began == trace.facts.end() ? "" : began->second;
     if (names.size() > 1) names.erase(names.begin());
-    if (steps_.empty()) run_ = run, steps_ = std::move(names);
+    if (steps_.empty())
+      run_ = run, steps_ = std::move(names);
     else if (run != run_ || names != steps_)
       throw CorruptInput(file + ": is of another run than the trace of rank 0");
   }
@@ -188,11 +191,9 @@ inline std::string compare_json(StepPlan const& plan, Comparison const& comparis
     for (std::size_t i = 0; i < activities; ++i) {
       auto const& c = comparison.places()[place][i];
       if (detail::is_nothing(c)) continue;
-      kinds[std::string(names_of(Activity{})[i])] =
-          Json::Object{{"times", c.times},
-                       {"predicted", c.predicted},
-                       {"measured", c.measured},
-                       {"ratio", c.predicted > 0 ? Json(c.ratio()) : Json()}};
+      Json::Object kind{{"times", c.times}, {"predicted", c.predicted}, {"measured", c.measured}};
+      if (c.predicted > 0) kind["ratio"] = c.ratio();
+      kinds[std::string(names_of(Activity{})[i])] = kind;
     }
     places.push_back(Json::Object{{"rank", plan.places[place].rank}, {"means", kinds}});
   }

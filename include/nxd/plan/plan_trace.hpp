@@ -11,8 +11,8 @@
 
 namespace nxd {
 
-/// What each place along the pipeline will do in a step, as `nxd train --trace` writes it of a rank that
-/// has done it. Places are numbered on from the ranks, so that both can be looked at together.
+/// What each place along the pipeline will do in a step, as `nxd train --trace` writes it of a rank
+/// that has done it. Places are numbered on from the ranks, so that both can be looked at together.
 inline std::string plan_trace(StepPlan const& plan, TraceFacts const& facts) {
   std::vector<RankTrace> places;
   for (std::size_t i = 0; i < plan.places.size(); ++i) {

@@ -47,8 +47,8 @@ constexpr bool is_action(std::size_t activity) {
   return activity <= static_cast<std::size_t>(Activity::weight_gradient);
 }
 
-/// The steps of a trace. What belongs to a validation or a save is left out, and what an action waits
-/// for a message is not part of it. `file` stands for the trace in sentences.
+/// The steps of a trace. What belongs to a validation or a save is left out, and what an action
+/// waits for a message is not part of it. `file` stands for the trace in sentences.
 /// @throws CorruptInput if something happens outside the steps
 inline std::vector<MeasuredStep> measured_steps(RankTrace const& trace, std::string const& file) {
   constexpr auto names = names_of(Activity{});

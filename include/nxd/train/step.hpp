@@ -104,6 +104,7 @@ StepReport train_step(World& world, Model const& model, Optimizer& optimizer,
                       std::span<Microbatch const> microbatches, double rate) {
   StepReport report;
   report.loss = accumulate_gradients(world, model, microbatches);
+  if (world.whereabouts != nullptr) world.whereabouts->at("the optimizer");
   Traced const span(world.trace, "optimizer", [] { return "optimizer"; });
   report.grad_norm = optimizer.reduce(model);
   if (report.finite()) optimizer.step(model, rate);

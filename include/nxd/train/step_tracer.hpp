@@ -87,10 +87,9 @@ class TraceFile {
   std::string path_;
 };
 
-/// Traces some steps of a run on one rank of a world whose exchanges are recorded, and then writes the
-/// file. Times count from a moment that the ranks agree on; see `common_moment`.
-template <class World>
-class StepTracer {
+/// Traces some steps of a run on one rank of a world whose exchanges are recorded, and then writes
+/// the file. Times count from a moment that the ranks agree on; see `common_moment`.
+template <class World> class StepTracer {
  public:
   StepTracer(World& world, TraceFile file, StepWindow window, TraceFacts facts)
       : world_(world), file_(std::move(file)), window_(window), facts_(std::move(facts)) {}

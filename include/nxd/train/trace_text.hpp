@@ -16,8 +16,8 @@
 
 namespace nxd {
 
-/// What the events of a run are called, in the column that Perfetto calls category. A step has all the
-/// others within it; exchanges and waits are within what they are for.
+/// What the events of a run are called, in the column that Perfetto calls category. A step has all
+/// the others within it; exchanges and waits are within what they are for.
 inline constexpr auto trace_categories = std::to_array<std::string_view>(
     {"forward", "backward", "input gradient", "weight gradient", "optimizer", "exchange", "wait",
      "step", "data", "validation", "save"});
@@ -42,8 +42,9 @@ inline std::vector<Trace::Event> in_order(std::vector<Trace::Event> events) {
   return events;
 }
 
-/// Calls `visit(event, around)` for events in order; `around` are those that it is within, the outermost
-/// first. @return the first event that begins in another one and ends after it, or nullptr
+/// Calls `visit(event, around)` for events in order; `around` are those that it is within, the
+/// outermost first. @return the first event that begins in another one and ends after it, or
+/// nullptr
 template <class Visit>
 Trace::Event const* walk(std::vector<Trace::Event> const& events, Visit const& visit) {
   std::vector<Trace::Event const*> around;
@@ -87,13 +88,15 @@ inline std::string event_text(Trace::Event const& e, std::string const& rank, do
 
 }  // namespace detail
 
-/// Traces as Chrome and Perfetto open them: a rank is a process. Files of ranks can be opened together.
+/// Traces as Chrome and Perfetto open them: a rank is a process. Files of ranks can be opened
+/// together.
 /// @param origin what the clock of the trace shows at the beginning of the picture
 inline std::string trace_text(std::span<RankTrace const> traces, TraceFacts const& facts,
                               double origin = 0) {
   std::string about, events;
   for (auto const& [name, value] : facts)
-    about += (about.empty() ? "" : ", ") + detail::json_text(name) + ": " + detail::json_text(value);
+    about +=
+        (about.empty() ? "" : ", ") + detail::json_text(name) + ": " + detail::json_text(value);
   for (auto const& trace : traces) {
     auto const rank = std::to_string(trace.rank);
     auto const note = [&](std::string const& what, std::string const& value) {

@@ -51,6 +51,7 @@ void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule c
   for (auto step = schedule.first; step <= schedule.last; ++step) {
     if (hooks.begin) hooks.begin(step);
     Traced const span(world.trace, "step", [step] { return "step " + std::to_string(step); });
+    if (world.whereabouts != nullptr) world.whereabouts->step(step);
     auto const start = Clock::now();
     auto const batches = [&] {
       Traced const data(world.trace, "data", [] { return "data"; });
