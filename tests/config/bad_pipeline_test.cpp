@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
-#include <nxd/config/llama_setup.hpp>
+#include <nxd/config/llama_stages.hpp>
 #include <nxd/config/load.hpp>
 
 using namespace nxd;

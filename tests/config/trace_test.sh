@@ -216,5 +216,6 @@ refused 1 64 "is of a run with distributed_strategy.pipeline_model_parallel_size
 refused 1 64 "data.micro_batch_size" "${compare[@]}" pp2 data.micro_batch_size=2
 refused 1 64 "ranks 2, but the plan has 4" plan run.yaml --ranks 4 "${pp2[@]}" --compare pp2
 refused 1 64 "--compare" "${compare[@]}" pp2 --format trace
+refused 1 64 "--rank" "${compare[@]}" pp2 --rank 1
 
 exit $failed

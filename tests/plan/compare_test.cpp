@@ -21,6 +21,7 @@ struct Small {
     machine.within = {};
     for (auto& price : machine.within) price = {0, 0};
     machine.within[static_cast<std::size_t>(Exchange::all_reduce)] = {2e-4, 1e-6};
+    machine.within[static_cast<std::size_t>(Exchange::send)] = {0, 1e-9};
     machine.between = machine.within;
     plan.schedule = OneFOneB::make(2, 2);
     plan.ranks = 4;

@@ -102,7 +102,7 @@ TEST_CASE("events that touch within a fraction of a nanosecond still nest in the
   RankTrace trace{0, "rank 0", {}};
   for (int i = 0; i < 1000; ++i) {
     double const start = 0.1 + i * 1.23456789e-4, finish = start + 1.1111111111e-4 / 3;
-    trace.events.push_back({"exchange", "inner", start, finish});
+    trace.events.push_back({"exchange", "inner", start + 1.2345e-9 * i, finish});
     trace.events.push_back({"forward", "outer", start, finish});
   }
   trace.events.push_back({"step", "step 1", 0.1, 0.1 + 1000 * 1.23456789e-4});

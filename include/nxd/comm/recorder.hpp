@@ -231,7 +231,7 @@ template <Communicator C> class Recorder {
         inner_.pay({exchange, line, messages, sent});
       return name;
     };
-    return Traced(record_->trace, "exchange", pay());
+    return Traced(record_->trace, "exchange", pay(), sent);
   }
 
   template <class Message> auto awaited(Message message) {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <nxd/config/llama_setup.hpp>
+#include <nxd/config/llama_stages.hpp>
 
 namespace nxd {
 

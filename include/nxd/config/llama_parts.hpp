@@ -3,8 +3,7 @@
 
 #include <type_traits>
 
-#include <nxd/config/llama_setup.hpp>
-#include <nxd/models/llama.hpp>
+#include <nxd/config/llama_stages.hpp>
 #include <nxd/train/pipeline_step.hpp>
 
 namespace nxd {

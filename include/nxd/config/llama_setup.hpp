@@ -14,7 +14,6 @@
 #include <nxd/data/text.hpp>
 #include <nxd/models/llama_json.hpp>
 #include <nxd/models/llama_plan.hpp>
-#include <nxd/pipeline/pipelined.hpp>
 #include <nxd/train/config.hpp>
 #include <nxd/train/config_rules.hpp>
 #include <nxd/train/config_text.hpp>
@@ -94,95 +93,6 @@ inline LlamaLayout llama_layout(TrainingConfig const& config, std::int64_t ranks
           .micro_batch = config.data.micro_batch_size,
           .seq_length = sequence_length(config),
           .kv_copies = d.kv_replicator};
-}
-
-namespace detail {
-
-/// The layers that cuts name: `model.layers.7` is 7. @throws ConfigError if one names none, or not in their
-/// order, or leaves none for the last stage
-inline std::vector<std::int64_t> layers_of_cuts(std::vector<std::string> const& cuts,
-                                                std::int64_t layers) {
-  constexpr std::string_view before = "model.layers.";
-  std::vector<std::int64_t> named;
-  for (auto const& cut : cuts) {
-    auto const number = cut.starts_with(before) ? cut.substr(before.size()) : "";
-    if (number.empty() || number.size() > 9 || number.find_first_not_of("0123456789") != number.npos)
-      throw ConfigError("model.pipeline_cuts names \"" + cut +
-                        "\", but the layers are model.layers.0 and so on; name one of them");
-    auto const layer = std::stoll(number);
-    if (layer + 1 >= layers)
-      throw ConfigError("model.pipeline_cuts names " + cut +
-                        ", which leaves no layer for the last stage; name a layer before model.layers." +
-                        std::to_string(layers - 1));
-    if (!named.empty() && layer <= named.back())
-      throw ConfigError("model.pipeline_cuts names " + cut + " after model.layers." +
-                        std::to_string(named.back()) + "; name layers in their order");
-    named.push_back(layer);
-  }
-  return named;
-}
-
-/// Counts of layers, as "5,6,5". @throws ConfigError if they are no such list
-inline std::vector<std::int64_t> layer_counts(std::string const& text) {
-  std::vector<std::int64_t> counts;
-  for (std::size_t at = 0; at <= text.size();) {
-    auto const comma = std::min(text.find(',', at), text.size());
-    auto const item = text.substr(at, comma - at);
-    if (item.empty() || item.size() > 9 || item.find_first_not_of("0123456789") != item.npos)
-      throw ConfigError("distributed_strategy.pipeline_layers is \"" + text +
-                        "\"; write even, last, balanced, or counts as 5,6,5");
-    counts.push_back(std::stoll(item));
-    at = comma + 1;
-  }
-  return counts;
-}
-
-}  // namespace detail
-
-/// Which layers the stages of a pipeline have. `pipeline_cuts` says so, or `pipeline_layers`: `even` gives
-/// the last stages one more where they do not come out even, `last` gives the remainder to the very last
-/// one, `balanced` counts the head as so many layers as its products cost.
-/// @throws ConfigError, PlanError unless every layer is in one stage
-inline std::vector<StageSpan> stage_spans(TrainingConfig const& config, LlamaConfig const& model) {
-  auto const& d = config.distributed_strategy;
-  auto const layers = model.num_hidden_layers;
-  auto const stages = d.pipeline_model_parallel_size * pipeline_chunks(config);
-  if (d.pipeline_model_parallel_size == 1 && stages > 1 && layers < stages)
-    throw ConfigError("chunks of layers need pipeline ranks; leave "
-                      "distributed_strategy.pipeline_schedule out");
-  if (!config.model.pipeline_cuts.empty())
-    return cut_layers(layers, stages, detail::layers_of_cuts(config.model.pipeline_cuts, layers));
-  if (d.pipeline_layers == "even") return share_layers(layers, stages);
-  if (d.pipeline_layers == "last") return share_layers(layers, stages, Remainder::very_last_stage);
-  if (d.pipeline_layers != "balanced") {
-    auto const counts = detail::layer_counts(d.pipeline_layers);
-    if (std::ssize(counts) != stages)
-      throw ConfigError("distributed_strategy.pipeline_layers has " + std::to_string(counts.size()) +
-                        " counts, but there are " + std::to_string(stages) + " stages");
-    return stages_of(counts, layers);
-  }
-  auto const heads = model.num_attention_heads + model.num_key_value_heads;
-  auto const per_layer = static_cast<double>(2 * heads * model.head_dim + 3 * model.intermediate_size);
-  return balance_layers(layers, stages, 0, static_cast<double>(model.vocab_size) / per_layer);
-}
-
-/// The schedules of a pipeline of that kind. @throws ConfigError if there are none
-inline PipelinePlan pipeline_plan(TrainingConfig const& config, std::int64_t microbatches) {
-  auto const ranks = config.distributed_strategy.pipeline_model_parallel_size;
-  auto const chunks = pipeline_chunks(config);
-  std::optional<PipelinePlan> plan;
-  with_schedule(names_of(PipelineKind{})[static_cast<std::size_t>(pipeline_kind(config))],
-                [&]<class K>(K) {
-                  if (auto const v = check_numbers<K>(ranks, ranks, chunks); !v)
-                    throw ConfigError("distributed_strategy.virtual_pipeline_model_parallel_size "
-                                      "breaks a rule: " + describe(v) + "; leave it out");
-                  if (auto const v = check_numbers<K>(ranks, microbatches, chunks); !v)
-                    throw ConfigError("data.global_batch_size breaks a rule: " + describe(v) +
-                                      "; raise it, or choose another "
-                                      "distributed_strategy.pipeline_schedule");
-                  plan = PipelinePlan::of<Pipeline<K>>(ranks, microbatches, chunks);
-                });
-  return *plan;
 }
 
 /// The part of the samples that `data.splits_string`, "train,validation,test", holds out for validation.

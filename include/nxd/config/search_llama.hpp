@@ -15,6 +15,7 @@ struct Candidate {
   TrainingConfig config;
   double seconds = 0;        ///< of a step
   std::int64_t memory = 0;   ///< bytes of the rank that needs most
+  bool exact = false;        ///< whether all places and microbatches were looked at
   std::string rejected;      ///< why it is no way; empty: it is one
 };
 
@@ -42,9 +43,21 @@ inline std::vector<std::pair<PipelineKind, std::int64_t>> schedules_for(std::int
   return {{gpipe, 1}, {one_f_one_b, 1}, {interleaved, 2}, {interleaved, 4}, {zb_h1, 1}, {zb_v, 2}};
 }
 
-/// What a layout would cost. Where a step has many microbatches, fewer are run, and the rest takes the
-/// time of the slowest place; of the places along a pipeline the typical ones are run. The memory is the
-/// same, the time nearly so.
+/// Bytes of the rank that needs most under schedule `s`, if `part` is the plan of a step with fewer
+/// microbatches: some schedules keep more of them.
+inline std::int64_t memory_under(Schedule const& s, StepPlan const& part) {
+  double most = 0;
+  for (std::size_t i = 0; i < part.places.size(); ++i) {
+    auto const& place = part.places[i];
+    auto const more = peak_live(s.actions[i]) - peak_live(part.schedule.actions[i]);
+    most = std::max(most, static_cast<double>(place.cost.peak.total()) +
+                              static_cast<double>(place.kept_per_microbatch) * more / s.chunks);
+  }
+  return static_cast<std::int64_t>(most);
+}
+
+/// Nearly what a layout would cost. Where a step has many microbatches, fewer are run, and the rest takes
+/// the time of the slowest place; of the places along a pipeline the typical ones are run.
 inline void cost(Candidate& candidate, LlamaConfig const& model, std::int64_t ranks, Machine const& machine) {
   auto const m = microbatches(candidate.config, ranks);
   auto const pp = candidate.config.distributed_strategy.pipeline_model_parallel_size;
@@ -59,11 +72,26 @@ inline void cost(Candidate& candidate, LlamaConfig const& model, std::int64_t ra
     slowest = std::max(slowest, busy / static_cast<double>(plan.schedule.microbatches));
   }
   candidate.seconds = plan.seconds + slowest * static_cast<double>(m - plan.schedule.microbatches);
-  candidate.memory = plan.memory();
+  candidate.memory = memory_under(pipeline_plan(candidate.config, m).training, plan);
 }
 
-inline std::string megabytes_text(std::int64_t bytes) {
-  return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
+/// What it costs, to the byte, with all places and all microbatches.
+inline void cost_exactly(Candidate& candidate, LlamaConfig const& model, std::int64_t ranks,
+                         Machine const& machine) {
+  auto const plan = plan_step(candidate.config, model, ranks, machine);
+  candidate.seconds = plan.seconds;
+  candidate.memory = plan.memory();
+  candidate.exact = true;
+}
+
+inline std::string mebibytes_text(std::int64_t bytes) {
+  return std::to_string((bytes >> 20) + (bytes % (1 << 20) > 0 ? 1 : 0)) + " MiB";
+}
+
+/// Rejects it if it needs more than `memory` bytes on a rank.
+inline void refuse_large(Candidate& candidate, std::int64_t memory) {
+  if (candidate.memory > memory)
+    candidate.rejected = "needs " + mebibytes_text(candidate.memory) + " on a rank, of " + mebibytes_text(memory);
 }
 
 }  // namespace detail
@@ -78,9 +106,7 @@ inline std::vector<Candidate> enumerate_layouts(TrainingConfig const& asked, Lla
   auto const judge = [&](Candidate candidate) {
     auto const broken = broken_rules(candidate.config, model.vocab_size, ranks);
     if (!broken.empty()) candidate.rejected = broken.front();
-    else if (detail::cost(candidate, model, ranks, machine); candidate.memory > memory)
-      candidate.rejected = "needs " + detail::megabytes_text(candidate.memory) + " on a rank, of " +
-                           detail::megabytes_text(memory);
+    else detail::cost(candidate, model, ranks, machine), detail::refuse_large(candidate, memory);
     bool const legal = broken.empty();
     all.push_back(std::move(candidate));
     return legal;
@@ -116,28 +142,45 @@ inline std::vector<Candidate> enumerate_layouts(TrainingConfig const& asked, Lla
         d.pipeline_layers = "balanced";
         base.config.model.pipeline_cuts.clear();
         base.config.exp_manager.checkpoint_callback_params.model_parallel_size.reset();
-        if (asked.data.global_batch_size % dp == 0) fill(base, dp);
-        else {
+        auto const stages = check_stages(model.num_hidden_layers, pp * pipeline_chunks(base.config));
+        if (pp > 1 && !stages) base.rejected = PlanError("pipeline stages", stages).what();
+        else if (asked.data.global_batch_size % dp != 0)
           base.rejected = "the global batch of " + std::to_string(asked.data.global_batch_size) +
                           " is not split evenly over DP " + std::to_string(dp);
-          all.push_back(std::move(base));
-        }
+        if (base.rejected.empty()) fill(base, dp);
+        else all.push_back(std::move(base));
       }
   return all;
 }
 
 /// Those for which no other is both faster and smaller, the fastest first.
-inline std::vector<Candidate> pareto_set(std::vector<Candidate> const& all) {
-  std::vector<Candidate> set;
-  for (auto const& c : all)
-    if (c.rejected.empty()) set.push_back(c);
-  std::ranges::stable_sort(set, [](Candidate const& a, Candidate const& b) {
-    return std::pair(a.seconds, a.memory) < std::pair(b.seconds, b.memory);
+inline std::vector<Candidate*> pareto_set(std::vector<Candidate>& all) {
+  std::vector<Candidate*> set;
+  for (auto& c : all)
+    if (c.rejected.empty()) set.push_back(&c);
+  std::ranges::stable_sort(set, [](Candidate const* a, Candidate const* b) {
+    return std::pair(a->seconds, a->memory) < std::pair(b->seconds, b->memory);
   });
-  std::vector<Candidate> best;
-  for (auto& c : set)
-    if (best.empty() || c.memory < best.back().memory) best.push_back(std::move(c));
+  std::vector<Candidate*> best;
+  for (auto* c : set)
+    if (best.empty() || c->memory < best.back()->memory) best.push_back(c);
   return best;
+}
+
+/// The best of all layouts, the fastest first, each looked at in full. What turns out to need more than
+/// `memory` is rejected after all.
+inline std::vector<Candidate> search_layouts(std::vector<Candidate>& all, LlamaConfig const& model,
+                                             std::int64_t ranks, std::int64_t memory, Machine const& machine) {
+  auto best = pareto_set(all);
+  auto const rough = [](Candidate const* c) { return !c->exact; };
+  while (std::ranges::any_of(best, rough)) {
+    for (auto* c : best)
+      if (!c->exact) detail::cost_exactly(*c, model, ranks, machine), detail::refuse_large(*c, memory);
+    best = pareto_set(all);
+  }
+  std::vector<Candidate> found;
+  for (auto const* c : best) found.push_back(*c);
+  return found;
 }
 
 }  // namespace nxd

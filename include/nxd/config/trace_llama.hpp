@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include <nxd/config/llama_setup.hpp>
+#include <nxd/config/llama_stages.hpp>
 #include <nxd/train/step_tracer.hpp>
 
 namespace nxd {

@@ -15,15 +15,19 @@ Json numbers(std::array<double, N> const& values) {
   return Json::Array(values.begin(), values.end());
 }
 
+/// @throws CorruptInput unless it is a number that is not negative
+inline double price_of(JsonView const& json) {
+  auto const price = json.number();
+  if (!(price >= 0)) json.refuse("a number that is not negative");
+  return price;
+}
+
 /// @throws CorruptInput unless there are as many numbers, none of them negative
 template <std::size_t N>
 void read_numbers(JsonView const& json, std::array<double, N>& to) {
   auto const& all = json.array();
   if (all.size() != N) json.refuse("a list of " + std::to_string(N) + " numbers");
-  for (std::size_t i = 0; i < N; ++i) {
-    to[i] = JsonView(all[i], json.where()).number();
-    if (!(to[i] >= 0)) json.refuse("a list of numbers that are not negative");
-  }
+  for (std::size_t i = 0; i < N; ++i) to[i] = price_of(JsonView(all[i], json.where()));
 }
 
 inline Json to_json(LinkPrices const& prices) {
@@ -76,11 +80,11 @@ inline Machine parse_machine(std::string const& text, std::string const& file) {
   m.threads = std::max<std::int64_t>(1, json["threads_per_rank"].count());
   m.ranks_per_node = json["ranks_per_node"].count();
   m.peak_flops = json["peak_flops_of_a_rank"].number();
-  m.kernels.call = json["kernel_call"].number();
+  m.kernels.call = detail::price_of(json["kernel_call"]);
   if (!(m.peak_flops > 0)) json["peak_flops_of_a_rank"].refuse("a number above 0");
   auto const elements = json["kernel_element"];
   for (std::size_t i = 0; i < kernel_count; ++i)
-    m.kernels.element[i] = elements[std::string(names_of(Kernel{})[i])].number();
+    m.kernels.element[i] = detail::price_of(elements[std::string(names_of(Kernel{})[i])]);
   detail::read_numbers(json["product_mnk_mk_nk_mn"], m.kernels.product);
   detail::read_numbers(json["attention_score_and_dim"], m.kernels.attention);
   detail::read_numbers(json["attention_pull_score_and_dim"], m.kernels.attention_pull);

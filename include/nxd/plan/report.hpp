@@ -90,24 +90,6 @@ inline Json rank_json(RankPlan const& r) {
                       {"optimizer_seconds", r.optimizer_seconds}};
 }
 
-/// The pipeline on paper, with the times of the plan.
-inline Proof proof_of(StepPlan const& plan) {
-  Times times{0, 0, 0, 0};
-  double n = 0;
-  for (std::size_t place = 0; place < plan.places.size(); ++place) {
-    auto const& actions = plan.schedule.actions[place];
-    for (std::size_t i = 0; i < actions.size(); ++i) {
-      auto const s = plan.places[place].seconds[i];
-      if (actions[i].kind == Pass::forward) times.forward += s, n += 1;
-      else if (actions[i].kind == Pass::weight_gradient) times.weight_gradient += s;
-      else times.input_gradient += s;
-    }
-  }
-  n /= plan.schedule.chunks;
-  for (auto* t : {&times.forward, &times.input_gradient, &times.weight_gradient}) *t /= n;
-  return verify(plan.schedule, Channel::posted, times);
-}
-
 }  // namespace detail
 
 /// A plan in words and tables. @param title what is planned, in one line

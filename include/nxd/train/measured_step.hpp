@@ -20,7 +20,8 @@ enum class Activity : std::uint8_t {
   input_gradient,
   weight_gradient,
   optimizer,
-  exchange,  ///< within the others, but for messages under way
+  exchange,  ///< within the others, but for messages under way; measured, until the last peer has
+             ///< come
   wait,      ///< for messages under way
   step,      ///< all of it, but for validations and saves
 };

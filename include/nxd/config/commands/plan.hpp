@@ -50,23 +50,41 @@ inline Machine machine_of(PlanArguments const& a) {
   return a.machine.empty() ? Machine{} : parse_machine(read_whole(a.machine), a.machine);
 }
 
+inline constexpr std::int64_t most_planned_ranks = std::int64_t{1} << 24;
+
 /// The ranks that are asked for; if none are, those of one replica.
+/// @throws ConfigError if a replica has more than can be planned
 inline std::int64_t ranks_of(PlanArguments const& a, TrainingConfig const& config) {
   auto const& d = config.distributed_strategy;
-  return a.ranks > 0 ? a.ranks : d.tensor_model_parallel_size * d.pipeline_model_parallel_size;
+  auto const tp = d.tensor_model_parallel_size, pp = d.pipeline_model_parallel_size;
+  if (tp > most_planned_ranks / pp)
+    throw ConfigError("distributed_strategy.tensor_model_parallel_size times pipeline_model_parallel_size "
+                      "is more than " + std::to_string(most_planned_ranks) + " ranks; lower them");
+  return a.ranks > 0 ? a.ranks : tp * pp;
+}
+
+inline std::string counted(std::int64_t n, std::string const& one, std::string const& many) {
+  return std::to_string(n) + " " + (n == 1 ? one : many);
 }
 
 inline std::string title_of(TrainingConfig const& config, std::int64_t ranks) {
   auto const& d = config.distributed_strategy;
   auto const pp = d.pipeline_model_parallel_size;
   std::string const kind(names_of(PipelineKind{})[static_cast<std::size_t>(pipeline_kind(config))]);
-  return config.name + " on " + std::to_string(ranks) + " ranks: DP " +
+  return config.name + " on " + counted(ranks, "rank", "ranks") + ": DP " +
          std::to_string(data_parallel_size(config, ranks)) + ", TP " +
          std::to_string(d.tensor_model_parallel_size) +
          (d.sequence_parallel ? " with sequence parallelism" : "") +
          (pp > 1 ? ", PP " + std::to_string(pp) + " (" + kind + ")" : "") + ", " +
-         std::to_string(microbatches(config, ranks)) + " microbatches" +
+         counted(microbatches(config, ranks), "microbatch", "microbatches") +
          (d.zero1 ? ", ZeRO-1" : "");
+}
+
+/// Whether the rule that a sentence tells is among those told already.
+inline bool is_told(std::vector<std::string> const& sentences, std::string_view sentence) {
+  if (auto const subject = sentence.find(": "); subject != sentence.npos) sentence.remove_prefix(subject + 2);
+  auto const rule = sentence.substr(0, sentence.find(';'));
+  return std::ranges::any_of(sentences, [&](std::string const& s) { return s.find(rule) != s.npos; });
 }
 
 /// @throws ConfigError with all rules that the configuration breaks, a line each
@@ -75,7 +93,7 @@ inline void check_plan(PlanArguments const& a) {
   auto const ranks = ranks_of(a, loaded.config);
   auto broken = loaded.broken;
   for (auto& sentence : broken_rules(loaded.config, ByteTokenizer::vocabulary(), ranks))
-    broken.push_back(std::move(sentence));
+    if (!is_told(broken, sentence)) broken.push_back(std::move(sentence));
   if (broken.empty()) {
     std::cout << "legal: " << title_of(loaded.config, ranks) << "\n";
     return;
@@ -86,18 +104,16 @@ inline void check_plan(PlanArguments const& a) {
 }
 
 inline void print_search(PlanArguments const& a, TrainingConfig const& config, LlamaConfig const& model) {
+  if (a.format == "trace") throw ConfigError("--search prints text or json; --format trace is of one plan");
   auto const machine = machine_of(a);
   auto const ranks = ranks_of(a, config);
   auto const most = static_cast<std::int64_t>(std::min(a.memory, std::uint64_t{1} << 62));
-  auto const all = enumerate_layouts(config, model, ranks, most, machine);
-  auto best = pareto_set(all);
-  for (auto& c : best) {
-    auto const plan = plan_step(c.config, model, ranks, machine);  // all of it, to the byte
-    c.seconds = plan.seconds, c.memory = plan.memory();
-  }
-  best = pareto_set(best);
+  auto all = enumerate_layouts(config, model, ranks, most, machine);
+  auto const best = search_layouts(all, model, ranks, most, machine);
   std::cout << (a.format == "json" ? search_json : search_text)(all, best, ranks, machine);
-  if (best.empty()) throw ConfigError("no layout of " + std::to_string(ranks) + " ranks fits; give more ranks or more --memory");
+  if (best.empty())
+    throw ConfigError("no layout of " + counted(ranks, "rank", "ranks") + " is legal and fits; give another "
+                      "number of ranks, or more --memory");
 }
 
 /// The plan beside the run that left its traces in `a.compare`.
@@ -150,21 +166,29 @@ template <Communicator C> void add_plan_command(CLI::App& app, Task& task, C com
   plan->add_option("CONFIG", a->file, "YAML file");
   plan->add_option("overrides", a->overrides, "key.path=value, instead of what the file says");
   plan->add_option("--ranks", a->ranks, "Ranks of the job; if not given, those of one replica")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24));
+      ->check(CLI::Range(std::int64_t{1}, detail::most_planned_ranks));
   plan->add_option("--rank", a->rank, "One rank alone, as JSON")->check(CLI::NonNegativeNumber);
   plan->add_option("--format", a->format, "text, json, or trace: as a run writes it, for Perfetto")
       ->check(CLI::IsMember({"text", "json", "trace"}))
       ->capture_default_str();
   plan->add_option("--machine", a->machine, "Constants of the machine, as --calibrate writes them");
-  plan->add_flag("--check", a->check, "Say which rules the configuration breaks, and no more");
-  plan->add_flag("--search", a->search, "Look for the best layouts of so many ranks");
+  plan->add_flag("--check", a->check, "Say which rules the configuration breaks, and no more")
+      ->excludes(plan->get_option("--rank"));
+  auto* const search = plan->add_flag("--search", a->search, "Look for the best layouts of so many ranks")
+                           ->excludes(plan->get_option("--rank"))
+                           ->excludes(plan->get_option("--check"));
   plan->add_option("--memory", a->memory, "Bytes that a rank may need, as 16GB; for --search")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 62))
+      ->needs(search);
   plan->add_option("--calibrate", a->calibrate,
                    "Measure the machine with all ranks of the job, and write its constants to this file");
   plan->add_option("--compare", a->compare,
                    "Print the times of the plan beside those of a run: of its nxd train --trace DIR")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->excludes(plan->get_option("--rank"))
+      ->excludes(plan->get_option("--check"))
+      ->excludes(plan->get_option("--search"));
   plan->callback([&task, a, comm] {
     if (a->calibrate.empty()) task = {By::first_rank, [a] { detail::print_plan(*a); }};
     else task = {By::every_rank, [a, comm] { detail::calibrate_to(comm, a->calibrate); }};
