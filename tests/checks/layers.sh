@@ -28,7 +28,7 @@ BEGIN {
   for (i in light_names) light[light_names[i]] = 1
 
   # Headers of the operating system and of the compiler.
-  system_header = "^(sys/[a-z]+|unistd|fcntl|dirent|glob|signal|poll|pthread|sched|[a-z]*mmintrin|omp)\\.h$"
+  system_header = "^(sys/[a-z]+|unistd|fcntl|dirent|glob|signal|poll|pthread|sched|[a-z]*mmintrin|omp|cpuid)\\.h$"
 }
 
 function complain(text) { print "include/" text; failed = 1 }

@@ -60,12 +60,14 @@ entry() {
 # most < PLAN: the bytes of the place that needs most
 most() { places | awk '$2 > most { most = $2 } END { print most }'; }
 
+# beside N COMMAND...: in the background, as soon as fewer than N are there
+beside() {
+  while [[ $(jobs -rp | wc -l) -ge $1 ]]; do wait -n; done
+  "${@:2}" &
+}
 # exact RANKS NAME [KEY=VALUE ...]: what the first rank tells of each step of a run is what was planned.
 # Two are under way at a time, each in a folder of its name.
-exact() {
-  while [[ $(jobs -rp | wc -l) -ge 2 ]]; do wait -n; done
-  check_exact "$@" &
-}
+exact() { beside 2 check_exact "$@"; }
 check_exact() {
   local ranks=$1 name=$2 start=(); shift 2
   [[ $ranks -eq 1 ]] || start=("$mpirun" "$ranks")
@@ -242,24 +244,28 @@ points() {
     /^"overrides":/ { sub(/^"overrides":"/, ""); sub(/",$/, ""); overrides = $0 }
     /^"seconds":/ { sub(/^"seconds":/, ""); sub(/,$/, ""); print $0, bytes, overrides }'
 }
+# check_point N RANKS MOST SECONDS BYTES KEY=VALUE ...: a layout that was found, with what was said of it
+check_point() {
+  local n=$1 ranks=$2 limit=$3 seconds=$4 bytes=$5; shift 5
+  "$program" plan run.yaml "$@" --ranks "$ranks" --check > "log-$n" 2>&1 ||
+    { fail "a layout that the search found is illegal: $*"; show "log-$n"; }
+  "$program" plan run.yaml "$@" --ranks "$ranks" --format json > "plan-$n.json"
+  [[ $(most < "plan-$n.json") -eq $bytes ]] ||
+    fail "the search says $bytes bytes, the plan $(most < "plan-$n.json"): $*"
+  [[ $(sed -n 's/^"seconds":\(.*\),$/\1/p' "plan-$n.json") == "$seconds" ]] ||
+    fail "the search says $seconds s, the plan other: $*"
+  [[ $bytes -le $limit ]] || fail "the search says $bytes bytes fit in $limit: $*"
+}
 # searched RANKS MOST [KEY=VALUE ...]: every point is legal, fits, costs what was said, and has its use
 searched() {
-  local ranks=$1 limit=$2 found=0 seconds bytes overrides; shift 2
+  local ranks=$1 limit=$2 found=0 point; shift 2
   "$program" plan run.yaml "$@" --search --ranks "$ranks" --memory "$limit" --format json > search.json 2> log ||
     { fail "--search on $ranks ranks $*"; show log; }
   points < search.json > points
-  while read -r seconds bytes overrides; do
-    ((++found))
-    read -ra overrides <<< "$overrides"
-    "$program" plan run.yaml "$@" "${overrides[@]}" --ranks "$ranks" --check > log 2>&1 ||
-      { fail "a layout that the search found is illegal: ${overrides[*]}"; show log; }
-    "$program" plan run.yaml "$@" "${overrides[@]}" --ranks "$ranks" --format json > plan.json
-    [[ $(most < plan.json) -eq $bytes ]] ||
-      fail "the search says $bytes bytes, the plan $(most < plan.json): ${overrides[*]}"
-    [[ $(sed -n 's/^"seconds":\(.*\),$/\1/p' plan.json) == "$seconds" ]] ||
-      fail "the search says $seconds s, the plan other: ${overrides[*]}"
-    [[ $bytes -le $limit ]] || fail "the search says $bytes bytes fit in $limit: ${overrides[*]}"
+  while read -ra point; do
+    beside 4 check_point $((++found)) "$ranks" "$limit" "${point[@]}" "$@" < /dev/null
   done < points
+  wait
   [[ $found -gt 1 ]] || fail "the search on $ranks ranks finds $found layouts"
   awk '{ s[NR] = $1; b[NR] = $2 }
     END { for (i = 1; i <= NR; ++i) for (j = 1; j <= NR; ++j)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <functional>
+#include <set>
+
 #include <doctest/doctest.h>
 
-#include <functional>
 #include <nxd/tensor/dry.hpp>
 #include <nxd/tensor/kernels/simd.hpp>
-#include <set>
 
 using namespace nxd;
 
@@ -16,7 +17,8 @@ constexpr std::int32_t const* ids = nullptr;
 constexpr std::int64_t n = 12;
 
 constexpr Attention look{2, 70, 130, 4, 2, 2, 0, 32, 0.1, true};
-constexpr Product product{{3, 5, 0, 4}, {4, 0, 5, 1}, {5, 1, 1, 0}, {Loop{2, 0, 0, 0}, Loop{7, 0, 0, 0}}, 2};
+constexpr Product product{
+    {3, 5, 0, 4}, {4, 0, 5, 1}, {5, 1, 1, 0}, {Loop{2, 0, 0, 0}, Loop{7, 0, 0, 0}}, 2};
 
 /// Every kernel, called as operations call it.
 template <class K>
@@ -65,8 +67,8 @@ KernelPrices odd_prices() {
   return prices;
 }
 
-/// The pairs of a query and a key that the tiles of 64 queries look at: where one query of a tile sees
-/// a key, all of them are multiplied by it.
+/// The pairs of a query and a key that the tiles of 64 queries look at: where one query of a tile
+/// sees a key, all of them are multiplied by it.
 double pairs_looked_at(Attention const& s) {
   double pairs = 0;
   for (std::int64_t query = 0; query < s.queries; ++query)
@@ -120,12 +122,15 @@ TEST_CASE("Every dry kernel takes the price of its elements") {
   for (auto const& [kernel, elements, call] : all) {
     auto const i = static_cast<std::size_t>(kernel);
     CAPTURE(std::string(names_of(Kernel{})[i]));
-    CHECK(seconds(call) == doctest::Approx(1 + (100 + static_cast<double>(i)) * static_cast<double>(elements)));
+    CHECK(seconds(call) ==
+          doctest::Approx(1 + (100 + static_cast<double>(i)) * static_cast<double>(elements)));
     called.insert(kernel);
   }
   CHECK(called.size() == kernel_count);
-  CHECK(seconds([] { D::multiply(product, in, in, out, false); }) == doctest::Approx(prices.of(product)));
-  CHECK(seconds([] { D::attention(look, in, in, in, out, out); }) == doctest::Approx(prices.of(look, false)));
+  CHECK(seconds([] { D::multiply(product, in, in, out, false); }) ==
+        doctest::Approx(prices.of(product)));
+  CHECK(seconds([] { D::attention(look, in, in, in, out, out); }) ==
+        doctest::Approx(prices.of(look, false)));
   CHECK(seconds([] { D::attention_pull(look, in, in, in, in, in, in, out, out, out); }) ==
         doctest::Approx(prices.of(look, true)));
 }
@@ -146,7 +151,8 @@ TEST_CASE("A product of two lines is a sum over their elements") {
   auto const prices = odd_prices();
   auto p = product;
   p.rows.extent = p.columns.extent = 1;
-  CHECK(prices.of(p) == doctest::Approx(1 + 14 * 5 * prices.element[static_cast<std::size_t>(Kernel::axpy)]));
+  CHECK(prices.of(p) ==
+        doctest::Approx(1 + 14 * 5 * prices.element[static_cast<std::size_t>(Kernel::axpy)]));
   p.columns.extent = 2;  // no longer two lines
   CHECK(prices.of(p) == doctest::Approx(1 + 14 * (1e-3 * 10 + 1e-2 * 5 + 1e-1 * 10 + 10 * 2)));
   std::swap(p.rows.extent, p.columns.extent);

@@ -8,8 +8,8 @@ using namespace nxd;
 
 namespace {
 
-/// Measurements of sizes m, n, k, of which mnk, mk, nk and mn have these prices: each divided by its
-/// time, which is `off` by some part of itself.
+/// Measurements of sizes m, n, k, of which mnk, mk, nk and mn have these prices: each divided by
+/// its time, which is `off` by some part of itself.
 std::vector<std::vector<double>> measured(std::array<double, 4> const& prices, double off = 0) {
   Stream const noise(3, "fit", 0);
   std::vector<std::vector<double>> rows;
@@ -32,7 +32,8 @@ TEST_CASE("A fit finds the prices that made the measurements") {
   std::array const prices{2e-11, 3e-10, 5e-10, 1e-9};
   auto const found = fit_to_ones(measured(prices));
   REQUIRE(found.size() == 4);
-  for (std::size_t i = 0; i < 4; ++i) CHECK(found[i] / prices[i] == doctest::Approx(1).epsilon(1e-5));
+  for (std::size_t i = 0; i < 4; ++i)
+    CHECK(found[i] / prices[i] == doctest::Approx(1).epsilon(1e-5));
 }
 
 TEST_CASE("A fit is not led far by measurements that are a little off") {

@@ -29,8 +29,7 @@ Json::Object& root(Json& json) { return std::get<Json::Object>(json.value); }
 Json::Array& list(Json& json) { return std::get<Json::Array>(json.value); }
 
 /// What is said of a machine's text that has been changed.
-template <class Change>
-std::string refusal(Change change) {
+template <class Change> std::string refusal(Change change) {
   auto json = parse_json(to_text(odd_machine()), "m.json");
   change(root(json));
   try {
@@ -66,7 +65,8 @@ TEST_CASE("A machine reads back as it was written") {
 TEST_CASE("Every number of a machine is written") {
   auto const text = to_text(odd_machine());
   auto json = parse_json(text, "m.json");
-  for (auto const& [key, value] : root(json)) {
+  for (auto const& entry : root(json)) {
+    auto const& key = entry.first;
     CAPTURE(key);
     CHECK(refusal([&](Json::Object& all) { all.erase(key); }) == "m.json: has no '" + key + "'");
   }
@@ -76,7 +76,8 @@ TEST_CASE("Every number of a machine is written") {
     CHECK(refusal([&](Json::Object& all) { root(all["kernel_element"]).erase(key); }) ==
           "m.json: kernel_element: has no '" + key + "'");
   }
-  for (std::string const links : {"within_a_node_message_and_byte", "between_nodes_message_and_byte"})
+  for (std::string const links :
+       {"within_a_node_message_and_byte", "between_nodes_message_and_byte"})
     for (auto const name : names_of(Exchange{})) {
       std::string const key(name);
       CHECK(refusal([&](Json::Object& all) { root(all[links]).erase(key); }) ==
@@ -85,7 +86,8 @@ TEST_CASE("Every number of a machine is written") {
 }
 
 TEST_CASE("A list of another length is refused") {
-  for (std::string const key : {"product_mnk_mk_nk_mn", "attention_score_and_dim", "attention_pull_score_and_dim"}) {
+  for (std::string const key :
+       {"product_mnk_mk_nk_mn", "attention_score_and_dim", "attention_pull_score_and_dim"}) {
     auto const wanted = key.starts_with("product") ? "4" : "2";
     CAPTURE(key);
     auto const sentence = "m.json: " + key + ": is not a list of " + wanted + " numbers";
@@ -102,11 +104,13 @@ TEST_CASE("Time is not negative") {
         "m.json: kernel_call: is not a number that is not negative");
   CHECK(refusal([](Json::Object& all) { root(all["kernel_element"])["adamw"] = -1.0; }) ==
         "m.json: kernel_element: adamw: is not a number that is not negative");
-  CHECK(refusal([](Json::Object& all) { list(all["product_mnk_mk_nk_mn"])[3] = std::int64_t{-1}; }) ==
-        "m.json: product_mnk_mk_nk_mn: is not a number that is not negative");
+  CHECK(refusal([](Json::Object& all) {
+          list(all["product_mnk_mk_nk_mn"])[3] = std::int64_t{-1};
+        }) == "m.json: product_mnk_mk_nk_mn: is not a number that is not negative");
   CHECK(refusal([](Json::Object& all) {
           list(root(all["within_a_node_message_and_byte"])["receive"])[1] = -1.0;
-        }) == "m.json: within_a_node_message_and_byte: receive: is not a number that is not negative");
+        }) ==
+        "m.json: within_a_node_message_and_byte: receive: is not a number that is not negative");
   CHECK(refusal([](Json::Object& all) { all["ranks_per_node"] = std::int64_t{-8}; }) ==
         "m.json: ranks_per_node: is not an integer that is not negative");
   CHECK(refusal([](Json::Object& all) { all["kernel_call"] = std::int64_t{0}; }) == "taken");
@@ -124,9 +128,12 @@ TEST_CASE("What is no machine is refused") {
   CHECK(refusal_of_text("[]") == "m.json: is not an object");
   CHECK(refusal_of_text("{}").starts_with("m.json: has no "));
   auto const text = to_text(odd_machine());
-  CHECK(refusal_of_text(text.substr(0, text.size() / 2)).starts_with("m.json: its JSON has a mistake at byte "));
-  CHECK(refusal([](Json::Object& all) { all["kernel_call"] = "fast"; }) == "m.json: kernel_call: is not a number");
-  CHECK(refusal([](Json::Object& all) { all["source"] = std::int64_t{1}; }) == "m.json: source: is not a text");
+  CHECK(refusal_of_text(text.substr(0, text.size() / 2))
+            .starts_with("m.json: its JSON has a mistake at byte "));
+  CHECK(refusal([](Json::Object& all) { all["kernel_call"] = "fast"; }) ==
+        "m.json: kernel_call: is not a number");
+  CHECK(refusal([](Json::Object& all) { all["source"] = std::int64_t{1}; }) ==
+        "m.json: source: is not a text");
   CHECK(refusal([](Json::Object& all) { all["kernel_element"] = Json::Array{}; }) ==
         "m.json: kernel_element: is not an object");
 }

@@ -18,8 +18,7 @@ Seconds alike(Schedule const& s, Times const& times) {
 }
 
 /// Whether messages under way or in buffers ever hold up a rank is for `verify` to say.
-template <class K>
-void check_as_proved(Times times, Channel channel) {
+template <class K> void check_as_proved(Times times, Channel channel) {
   for (int p = 1; p <= 5; ++p)
     for (int m = 1; m <= 11; m += 2)
       for (int v = 1; v <= 3; ++v) {
@@ -42,8 +41,7 @@ void check_as_proved(Times times, Channel channel) {
       }
 }
 
-template <class K>
-void check_as_proved() {
+template <class K> void check_as_proved() {
   check_as_proved<K>({}, Channel::posted);
   check_as_proved<K>({1, 1.3, .7}, Channel::buffered);
   check_as_proved<K>({1, 2.2, .9, .05}, Channel::buffered);
@@ -145,9 +143,12 @@ TEST_CASE("No rank begins before it is done with what comes before, or before it
       if (a.kind != Pass::forward || stage == 0) continue;
       auto const from = s.seat(stage - 1);
       auto const& before = s.actions[static_cast<std::size_t>(from.rank)];
-      auto const made = std::ranges::find(before, Action{Pass::forward, a.microbatch, from.chunk}) - before.begin();
-      CHECK(start >= doctest::Approx(line.finish[static_cast<std::size_t>(from.rank)]
-                                                [static_cast<std::size_t>(made)] + .25));
+      auto const made = std::ranges::find(before, Action{Pass::forward, a.microbatch, from.chunk}) -
+                        before.begin();
+      CHECK(start >=
+            doctest::Approx(
+                line.finish[static_cast<std::size_t>(from.rank)][static_cast<std::size_t>(made)] +
+                .25));
     }
   CHECK(line.work == doctest::Approx(work));
 }

@@ -92,7 +92,8 @@ inline std::vector<StageSpan> stage_spans(TrainingConfig const& config, LlamaCon
   auto const stages = d.pipeline_model_parallel_size * pipeline_chunks(config);
   if (d.pipeline_model_parallel_size == 1 && stages > 1 && layers < stages)
     throw ConfigError("chunks of layers need pipeline ranks; leave "
-                      "distributed_strategy.pipeline_schedule out");
+                      "distributed_strategy.pipeline_schedule and "
+                      "virtual_pipeline_model_parallel_size out");
   if (!config.model.pipeline_cuts.empty())
     return cut_layers(layers, stages, detail::layers_of_cuts(config.model.pipeline_cuts, layers));
   if (d.pipeline_layers == "even") return share_layers(layers, stages);
@@ -119,9 +120,10 @@ inline PipelinePlan pipeline_plan(TrainingConfig const& config, std::int64_t mic
                     throw ConfigError("distributed_strategy.virtual_pipeline_model_parallel_size "
                                       "breaks a rule: " + describe(v) + "; leave it out");
                   if (auto const v = check_numbers<K>(ranks, microbatches, chunks); !v)
-                    throw ConfigError("data.global_batch_size breaks a rule: " + describe(v) +
-                                      "; raise it, or choose another "
-                                      "distributed_strategy.pipeline_schedule");
+                    throw ConfigError(
+                        "data.global_batch_size breaks a rule: " + describe(v) + "; " +
+                        (v.broken == Rule::pipeline_messages_must_fit_their_tags ? "lower" : "raise") +
+                        " it, or choose another distributed_strategy.pipeline_schedule");
                   plan = PipelinePlan::of<Pipeline<K>>(ranks, microbatches, chunks);
                 });
   return *plan;

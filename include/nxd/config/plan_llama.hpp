@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <nxd/config/check_llama.hpp>
 #include <nxd/config/llama_parts.hpp>
 #include <nxd/plan/step_plan.hpp>
 #include <nxd/tensor/xtensor.hpp>
-#include <nxd/train/progress.hpp>
 
 namespace nxd {
 
@@ -20,37 +20,13 @@ inline std::vector<double> reordered(Schedule const& s, std::vector<double> cons
   return seconds;
 }
 
-/// FLOPs and bytes of a rank are counted in 63 bits. @throws ConfigError if that is not enough for the
-/// rank with most layers
-inline void check_countable(TrainingConfig const& config, LlamaConfig const& model, std::int64_t ranks) {
-  std::int64_t most = 0;
-  for (auto const& span : stage_spans(config, model)) most = std::max(most, span.layers);
-  auto const chunks = pipeline_chunks(config);
-  auto const real = [](std::int64_t n) { return static_cast<double>(n); };
-  auto const layers = std::min(real(most) * real(chunks), real(model.num_hidden_layers));
-  auto const tokens = real(config.data.global_batch_size) * real(sequence_length(config)) /
-                      real(data_parallel_size(config, ranks));
-  auto const heads = 2 * real(model.num_attention_heads) + 2 * real(model.num_key_value_heads);
-  auto const products = layers * (heads * real(model.head_dim) + 3 * real(model.intermediate_size)) +
-                        2 * real(model.vocab_size);
-  auto const scores = layers * real(sequence_length(config)) * real(model.num_attention_heads) *
-                      real(model.head_dim);
-  // Forward, again, and twice that backward; a product is two FLOPs an element, attention is two products.
-  auto const flops = 4 * tokens * (2 * products * real(model.hidden_size) + 4 * scores) /
-                     real(config.distributed_strategy.tensor_model_parallel_size);
-  if (!(flops < 0x1p62))
-    throw ConfigError("a rank would compute " + formatted("%.2g", flops) +
-                      " FLOP in a step, more than can be counted; give more ranks, or lower "
-                      "data.global_batch_size");
-}
-
 }  // namespace detail
 
 /// What a step of the run that a configuration describes will cost one of its ranks. Nothing is trained,
 /// no rank is started, no data is read. @throws ConfigError, PlanError if there is no such run
 inline RankPlan plan_rank(TrainingConfig const& config, LlamaConfig const& model, std::int64_t ranks,
                           std::int64_t rank, Machine const& machine) {
-  detail::check_countable(config, model, ranks);
+  check_countable(config, model, ranks);
   DryWorld<LlamaPlan, Xt> world(make_plan(model, llama_layout(config, ranks)),
                                 dry_rank(rank, ranks, machine));
   return with_strategy(config, [&]<class Region, class Strategy>() {

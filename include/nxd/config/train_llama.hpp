@@ -296,7 +296,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     auto const& schedule_of_stages = model_.plan().training;
     auto const pipelined = model_.along().count > 1;
     log_.info("Llama of " + detail::in_thousands(parameters()) +
-              " parameters on " + std::to_string(world_.comm.size()) + " ranks: DP " +
+              " parameters on " + detail::counted(world_.comm.size(), "rank", "ranks") + ": DP " +
               std::to_string(layout_.data_parallel) + ", TP " +
               std::to_string(layout_.tensor_parallel) +
               (config_.distributed_strategy.sequence_parallel ? " with sequence parallelism" : "") +

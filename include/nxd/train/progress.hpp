@@ -80,6 +80,11 @@ inline std::string in_thousands(double value) {
   return formatted("%.0f", value);
 }
 
+/// 1 rank, 2 ranks.
+inline std::string counted(std::int64_t n, std::string const& one, std::string const& many) {
+  return std::to_string(n) + " " + (n == 1 ? one : many);
+}
+
 /// 0:42, 12:05, 3:12:05, 2d 03:12.
 inline std::string as_duration(double seconds) {
   if (!(seconds >= 0) || seconds > 1e9) return "?";

@@ -63,10 +63,6 @@ inline std::int64_t ranks_of(PlanArguments const& a, TrainingConfig const& confi
   return a.ranks > 0 ? a.ranks : tp * pp;
 }
 
-inline std::string counted(std::int64_t n, std::string const& one, std::string const& many) {
-  return std::to_string(n) + " " + (n == 1 ? one : many);
-}
-
 inline std::string title_of(TrainingConfig const& config, std::int64_t ranks) {
   auto const& d = config.distributed_strategy;
   auto const pp = d.pipeline_model_parallel_size;

@@ -50,11 +50,12 @@ inline std::string overrides_of(TrainingConfig const& c) {
   return out;
 }
 
-/// Why layouts were rejected, and how many for each reason; numbers of memory are left out of it.
+/// Why layouts were rejected, and how many for each reason; the numbers of each are left out of it.
 inline std::map<std::string, std::int64_t> reasons_of(std::vector<Candidate> const& all) {
   std::map<std::string, std::int64_t> reasons;
   for (auto const& c : all)
-    if (!c.rejected.empty()) ++reasons[c.rejected.starts_with("needs ") ? "needs more memory" : c.rejected];
+    if (c.rejected.starts_with("needs ")) ++reasons["needs more memory"];
+    else if (!c.rejected.empty()) ++reasons[c.rejected.substr(0, c.rejected.find(" ("))];
   return reasons;
 }
 
@@ -63,7 +64,8 @@ inline std::string search_text(std::vector<Candidate> const& all, std::vector<Ca
   std::int64_t legal = 0;
   for (auto const& c : all) legal += c.rejected.empty() ? 1 : 0;
   auto out = std::to_string(all.size()) + " layouts looked at, " + std::to_string(legal) +
-             " fit; none is both faster and smaller than one of these  (" + machine.source + ")\n";
+             (best.empty() ? " fit\n" : " fit; none is both faster and smaller than one of these  (" +
+                                            machine.source + ")\n");
   Columns table;
   table.row({"DP", "TP", "PP", "ZeRO-1", "recompute", "microbatch", "seconds", "tokens/s", "MiB a rank"});
   for (auto const& c : best) {
@@ -74,8 +76,7 @@ inline std::string search_text(std::vector<Candidate> const& all, std::vector<Ca
     cells.push_back(mebibytes(c.memory));
     table.row(std::move(cells));
   }
-  out += table.text();
-  if (!best.empty()) out += "the fastest: " + overrides_of(best.front().config) + "\n";
+  if (!best.empty()) out += table.text() + "the fastest: " + overrides_of(best.front().config) + "\n";
   if (legal < std::ssize(all)) out += "rejected\n";
   for (auto const& [reason, count] : reasons_of(all))
     out += formatted("%8.0f  ", static_cast<double>(count)) + reason + "\n";
