@@ -33,9 +33,7 @@ done
 export OMP_NUM_THREADS=$threads
 openblas=/usr/lib/$(uname -m)-linux-gnu/openblas-openmp
 ours() { "$build/bin/step" "$1" 3 --json; }
-# Its fastest setting: OpenBLAS does not know every processor with AVX-512, and nxd tells it by itself.
-if grep -qw avx512f /proc/cpuinfo; then core=SKYLAKEX; else core=; fi
-theirs() { env ${core:+OPENBLAS_CORETYPE=$core} LD_LIBRARY_PATH=$openblas /usr/bin/python3 "$root/benchmarks/torch_llama.py" "$1" 3; }
+theirs() { LD_LIBRARY_PATH=$openblas /usr/bin/python3 "$root/benchmarks/torch_llama.py" "$1" 3; }
 
 results=$(mktemp); trap 'rm -f "$results"' EXIT
 for size in "${sizes[@]}"; do

@@ -117,7 +117,6 @@ double slowest(std::function<void()> const& work) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  nxd::choose_blas_kernels(argv);
   bool const json = argc > 1 && std::strcmp(argv[1], "--json") == 0;
   return guard_main(argc, argv, [&](Mpi comm) {
     std::string rows;

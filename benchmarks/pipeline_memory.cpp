@@ -59,7 +59,6 @@ std::vector<std::int64_t> measure(TrainingConfig const& config, LlamaConfig cons
 }  // namespace
 
 int main(int argc, char** argv) {
-  nxd::choose_blas_kernels(argv);
   std::int64_t ranks = 4, microbatches = 16;
   bool json = false;
   for (int i = 1; i < argc; ++i) {

@@ -56,7 +56,6 @@ Microbatch random_batch(std::int64_t tokens, std::int64_t vocabulary) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  nxd::choose_blas_kernels(argv);
   bool const large = argc > 1 && std::string_view(argv[1]) == "125m";
   auto const* const size = large ? "125m" : "15m";
   int const steps = argc > 2 ? std::atoi(argv[2]) : 5;

@@ -6,6 +6,5 @@
 #include <nxd/config/command.hpp>
 
 int main(int argc, char** argv) {
-  nxd::choose_blas_kernels(argv);
   return nxd::guard_main(argc, argv, [&](nxd::Mpi comm) { return nxd::command(comm, argc, argv); });
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <nxd/tensor/kernels/simd_attention.hpp>
-#include <nxd/tensor/kernels/simd_blas.hpp>
 #include <nxd/tensor/kernels/simd_loss.hpp>
 #include <nxd/tensor/kernels/simd_product.hpp>
 
