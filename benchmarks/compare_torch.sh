@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
 # Compares a training step with PyTorch's, on the same Llama, batch and threads.
 #
-#   benchmarks/compare_torch.sh [--turns N] [--threads N] [--build DIR] [15m|125m ...]
+#   benchmarks/compare_torch.sh [--turns N] [--threads N] [--build DIR] [--bf16x3] [15m|125m ...]
 #
 #   --turns N    how often each is run, in turn (5)
 #   --threads N  threads of each (as many as there are cores)
 #   --build DIR  where bin/step is (build/release)
+#   --bf16x3     our products of floats split in two, on AMX; PyTorch's in fp32
 #   --help       this text
 #
 # Needs PyTorch for /usr/bin/python3 (on Debian: apt install python3-torch). Prints medians of the ratios of
 # neighbouring runs. The exit status is 1 if a ratio misses its bar.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-build=$root/build/release turns=5 threads=$(nproc) sizes=()
+build=$root/build/release turns=5 threads=$(nproc) sizes=() mode=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     --turns | --threads | --build)
       [[ $# -ge 2 ]] || { echo "$1 needs a value" >&2; exit 2; }
       declare "${1#--}=$2"; shift ;;
+    --bf16x3) mode=(--bf16x3) ;;
     15m | 125m) sizes+=("$1") ;;
     *) echo "compare_torch.sh: unknown argument $1; see --help" >&2; exit 2 ;;
   esac
@@ -32,7 +34,7 @@ done
 
 export OMP_NUM_THREADS=$threads
 openblas=/usr/lib/$(uname -m)-linux-gnu/openblas-openmp
-ours() { "$build/bin/step" "$1" 3 --json; }
+ours() { "$build/bin/step" "$1" 3 --json ${mode[@]+"${mode[@]}"}; }
 theirs() { LD_LIBRARY_PATH=$openblas /usr/bin/python3 "$root/benchmarks/torch_llama.py" "$1" 3; }
 
 results=$(mktemp); trap 'rm -f "$results"' EXIT

@@ -3,10 +3,10 @@
 // How long is a training step of a Llama, and how far is it from the matrix products that it is
 // made of?
 //
-//   step [15m|125m] [STEPS] [--json]        threads: OMP_NUM_THREADS
+//   step [15m|125m] [STEPS] [--json] [--bf16x3]        threads: OMP_NUM_THREADS
 //
-// The floor is the step's FLOPs at the rate of one large sgemm, measured in the same run between
-// steps.
+// The floor is the step's FLOPs at the rate of one large product, measured in the same run between
+// steps. --bf16x3 makes products of floats split in two, on AMX.
 
 #include <sys/resource.h>
 
@@ -59,6 +59,12 @@ int main(int argc, char** argv) {
   bool const large = argc > 1 && std::string_view(argv[1]) == "125m";
   auto const* const size = large ? "125m" : "15m";
   int const steps = argc > 2 ? std::atoi(argv[2]) : 5;
+  auto const given = [&](std::string_view option) {
+    return std::ranges::any_of(std::span(argv, argv + argc),
+                               [&](std::string_view a) { return a == option; });
+  };
+  bool const json = given("--json");
+  if (given("--bf16x3")) product_mode() = ProductMode::bf16x3;
   LlamaConfig config{.vocab_size = 32000,
                      .hidden_size = 288,
                      .intermediate_size = 768,
@@ -98,8 +104,6 @@ int main(int argc, char** argv) {
   auto const ms = median(times) * 1e3, floor = flops / (median(rates) * 1e9) * 1e3;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  bool const json = std::ranges::any_of(std::span(argv, argv + argc),
-                                        [](std::string_view a) { return a == "--json"; });
   auto const peak = static_cast<double>(usage.ru_maxrss) / 1024;
   auto const asked = this_arena().requests() - requests;
   if (json)

@@ -243,7 +243,7 @@ constexpr Bad table[] = {
     {"precision:\n  type: fp32", "precision: fp32",
      "run.yaml:26: precision is fp32, but a section of keys is wanted"},
     {"  type: fp32", "  type: bf16SR",
-     "run.yaml:27: precision.type is bf16SR, but this program has only fp32"},
+     "run.yaml:27: precision.type is bf16SR, but this program has only fp32 or fp32_bf16x3"},
     {"precision:", "model_alignment_strategy: {peft: {lora_rank: 16}}\nprecision:",
      "run.yaml:26: model_alignment_strategy is set, but this program has no fine-tuning (sft, dpo, "
      "orpo, peft); leave it out"},

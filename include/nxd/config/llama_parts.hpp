@@ -40,6 +40,11 @@ inline Recompute recompute_of(TrainingConfig const& config) {
 
 }  // namespace detail
 
+/// How the products of a run are made. A process has one run.
+inline void set_products(std::string const& precision) {
+  product_mode() = precision == "fp32_bf16x3" ? ProductMode::bf16x3 : ProductMode::fp32;
+}
+
 /// The strategies that are compiled: calls `f.operator()<Region, Strategy>()` for those that the
 /// configuration names. Region is how activations live between blocks, Strategy how the optimizer is
 /// spread.

@@ -68,6 +68,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
         log_(out, comm.rank()),
         out_(out) {
     world_.whereabouts = &this_process();
+    set_products(config.precision.type);
     state_ = {model, layout_.seq_length, 0, 0, 0};
     initialize(model_, static_cast<std::uint64_t>(config.seed));
     start();

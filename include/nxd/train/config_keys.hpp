@@ -209,7 +209,8 @@ template <class Table> void describe(Table& t, ModelConfig& c) {
 
 /// The keys of `precision`.
 template <class Table> void describe(Table& t, PrecisionConfig& c) {
-  t.key("type", c.type, one_of({"fp32"}), "types of numbers");
+  t.key("type", c.type, one_of({"fp32", "fp32_bf16x3"}),
+        "types of numbers; fp32_bf16x3: fp32, with products of numbers split in two, on AMX");
   for (auto name :
        {"master_weights", "fp32_grad_acc", "fp32_grads_cc", "xla_use_bf16", "xla_downcast_bf16",
         "neuron_rt_stochastic_rounding_en", "parallel_layers_reduce_dtype"})

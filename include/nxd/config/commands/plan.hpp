@@ -30,13 +30,15 @@ struct PlanArguments {
   std::int64_t ranks = 0, rank = -1;
   std::uint64_t memory = std::uint64_t{1} << 62;
   bool check = false, search = false;
-  std::string calibrate;  ///< the file to write
+  std::string calibrate;           ///< the file to write
+  std::string precision = "fp32";  ///< of the products that are measured for it
   std::string compare;    ///< the folder of the traces
 };
 
 /// Measures the machine with all ranks of the job, and writes what a plan needs to know of it.
 template <Communicator C>
-void calibrate_to(C comm, std::string const& file) {
+void calibrate_to(C comm, std::string const& file, std::string const& precision) {
+  set_products(precision);
   auto const cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
   auto const machine = calibrate<Xt::kernels>(comm, cores, thread_count());
   if (comm.rank() != 0) return;
@@ -185,9 +187,12 @@ template <Communicator C> void add_plan_command(CLI::App& app, Task& task, C com
       ->excludes(plan->get_option("--rank"))
       ->excludes(plan->get_option("--check"))
       ->excludes(plan->get_option("--search"));
+  plan->add_option("--precision", a->precision, "What --calibrate measures products of")
+      ->check(CLI::IsMember({"fp32", "fp32_bf16x3"}))
+      ->capture_default_str();
   plan->callback([&task, a, comm] {
     if (a->calibrate.empty()) task = {By::first_rank, [a] { detail::print_plan(*a); }};
-    else task = {By::every_rank, [a, comm] { detail::calibrate_to(comm, a->calibrate); }};
+    else task = {By::every_rank, [a, comm] { detail::calibrate_to(comm, a->calibrate, a->precision); }};
   });
 }
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cpuid.h>
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace nxd {
+
+/// In how many bf16 numbers a float goes into a product. `one`: its nearest; relative error of a
+/// product 2.4e-3 (root mean square). `two`: nearest and remainder, three products for one; 4.5e-6.
+/// Infinities stay infinite or become NaN; what is below 1.2e-38, remainders included, counts as
+/// zero.
+enum class Bf16Terms { one = 1, two = 2 };
+
+namespace detail {
+
+/// Asks the processor for the features by their bits, and the system for the state of the tiles.
+inline bool request_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amx_bf16) == 0 || (d & amx_tile) == 0)
+    return false;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bf16"))
+    return false;
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+
+/// Memory that grows, and stays for the next time.
+class AmxScratch {
+ public:
+  std::byte* at_least(std::size_t bytes) {
+    if (bytes > size_) {
+      size_ = (bytes + huge - 1) / huge * huge;
+      memory_.reset();
+      memory_.reset(static_cast<std::byte*>(std::aligned_alloc(huge, size_)));
+      if (!memory_) throw std::bad_alloc();
+#if defined(__x86_64__) && defined(__linux__)
+      madvise(memory_.get(), size_, MADV_HUGEPAGE);
+#endif
+    }
+    return memory_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  static constexpr std::size_t huge = std::size_t{2} << 20;
+  std::unique_ptr<std::byte, Free> memory_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace detail
+
+/// Whether this process may multiply bf16 tiles: the processor has AMX and AVX-512 with bf16, and
+/// the system allows it. The first call asks for the process's permission.
+inline bool has_amx() {
+  static bool const allowed = detail::request_amx();
+  return allowed;
+}
+
+}  // namespace nxd
