@@ -68,3 +68,38 @@ TEST_CASE("what cannot be read, or is of another run, stays") {
   nxd::prune(run.storage, {1});
   CHECK(run.steps() == Steps{50, 10});
 }
+
+TEST_CASE("where bytes must be trusted, those that are not what was written neither count nor go") {
+  Run run(50);
+  for (auto const i : {4, 2}) {
+    auto const path =
+        run.folder / ("run/" + run.names[static_cast<std::size_t>(i)] + "/model/00000.safetensors");
+    auto bytes = parts::read_file(path);
+    bytes.back() = static_cast<char>(bytes.back() ^ 1);
+    parts::write_file(path, bytes);
+  }
+  nxd::Retention const keep{.newest = 2, .trust = nxd::Trust::bytes};
+  CHECK(nxd::dispensable(run.storage, keep) == Entries{run.names[0]});
+  CHECK(run.steps().size() == 5);
+  nxd::prune(run.storage, keep);
+  CHECK(run.steps() == Steps{50, 40, 30, 20});
+}
+
+TEST_CASE("if none can be trusted, none goes") {
+  Run run(30);
+  for (auto const& entry : run.names)
+    std::filesystem::resize_file(run.folder / ("run/" + entry + "/state.json"), 1);
+  CHECK(nxd::dispensable(run.storage, {.newest = 1, .trust = nxd::Trust::bytes}).empty());
+  CHECK(nxd::dispensable(run.storage, {.newest = 1}).empty());
+}
+
+TEST_CASE("an entry with a pin beside it stays, until the pin is taken away") {
+  Run run(40);
+  auto const pin = run.folder / ("run/" + run.names[1] + ".pin");
+  parts::write_file(pin, "");
+  nxd::prune(run.storage, {1});
+  CHECK(run.steps() == Steps{40, 20});
+  std::filesystem::remove(pin);
+  nxd::prune(run.storage, {1});
+  CHECK(run.steps() == Steps{40});
+}

@@ -69,6 +69,13 @@ template <Storage S> std::string read_manifest(S& storage, std::string const& en
   return text;
 }
 
+/// A chunk of a file whose CRC is not the one in the manifest.
+struct ChangedChunk : CorruptInput {
+  std::int64_t index;
+
+  ChangedChunk(std::string const& sentence, std::int64_t i) : CorruptInput(sentence), index(i) {}
+};
+
 /// A file of which each byte is checked before it is used; one chunk of it is in memory.
 template <Storage S> class CheckedFile {
  public:
@@ -104,8 +111,10 @@ template <Storage S> class CheckedFile {
     chunk_.resize(static_cast<std::size_t>(std::min(crc_chunk_bytes, record_->size - begin)));
     file_.read(begin, chunk_);
     if (crc32c(chunk_) != record_->crcs[static_cast<std::size_t>(index)])
-      throw CorruptInput(path_ + ": the bytes from " + std::to_string(begin) +
-                         " on are not those that were written (CRC)");
+      throw ChangedChunk(path_ + ": chunk " + std::to_string(index) + ", the " +
+                             std::to_string(chunk_.size()) + " bytes from " +
+                             std::to_string(begin) + " on, is not what was written (CRC)",
+                         index);
     shown_ = index;
   }
 

@@ -23,8 +23,12 @@ struct Read {
 inline TensorRecord const& record_of(Piece const& piece, Manifest const& manifest,
                                      std::string const& where) {
   auto const found = manifest.tensors.find({piece.kind, piece.name});
-  if (found == manifest.tensors.end())
-    throw ConfigError(where + ": has no " + text(piece) + ", which the model needs");
+  if (found == manifest.tensors.end()) {
+    auto const of_kind = manifest.tensors.lower_bound({piece.kind, ""});
+    bool const none = of_kind == manifest.tensors.end() || of_kind->first.kind != piece.kind;
+    throw ConfigError(where + ": has no " + text(piece) + ", which the model needs" +
+                      (none ? "; it has no " + piece.kind + " tensors at all" : ""));
+  }
   auto const& record = found->second;
   if (record.shape != piece.shape)
     throw ConfigError(where + ": " + text(piece) + " has the shape " + text(record.shape) +

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/checkpoint/agree.hpp>
-#include <nxd/checkpoint/fill.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <nxd/checkpoint/agree.hpp>
+#include <nxd/checkpoint/attempts.hpp>
+#include <nxd/checkpoint/fill.hpp>
 
 namespace nxd {
 
@@ -123,9 +125,50 @@ template <Communicator C, Storage S> std::optional<std::string> find_newest(C& c
   return found;
 }
 
+namespace detail {
+
+/// The manifest of an entry that may be tried, after a '+', or a sentence why it may not.
+template <Storage S> std::string manifest_or_reason(S& storage, std::string const& entry) {
+  if (attempts(storage, entry) >= most_attempts)
+    return storage.where(entry) + ": " + std::to_string(most_attempts) +
+           " jobs have died while they loaded it; to try again, remove " +
+           storage.where(attempt_name(entry)) + "*";
+  auto const text = read_manifest(storage, entry);
+  if (!is_own(storage, parse_manifest(text, entry)))
+    return storage.where(entry) + ": is of another run";
+  return "+" + text;
+}
+
+/// Loads an entry if it may be; nothing, and a sentence more in `skipped`, if it may not or is
+/// corrupt, and then it is put aside.
+template <Communicator C, Storage S>
+std::optional<Loaded> try_entry(C& comm, S& storage, std::string const& entry,
+                                std::vector<Piece> const& pieces, LoadOptions const& options,
+                                std::vector<std::string>& skipped) {
+  std::optional<Attempt<S>> attempt;
+  try {
+    auto const said = from_first_rank(comm, [&] { return manifest_or_reason(storage, entry); });
+    if (!said.starts_with('+')) {
+      skipped.push_back(said);
+      return {};
+    }
+    if (comm.rank() == 0) attempt.emplace(storage, entry);
+    return load_entry(comm, storage, entry, said.substr(1), pieces, options);
+  } catch (CorruptInput const& reason) {
+    skipped.push_back(reason.what());
+    attempt.reset();
+    if (comm.rank() == 0)
+      static_cast<void>(failure_of([&] { put_aside(storage, entry, reason.what()); }));
+    comm.barrier();
+    return {};
+  }
+}
+
+}  // namespace detail
+
 /// Loads the newest entry that can be loaded. One that is corrupt is renamed to ".bad-..." with the
-/// reason beside it, and the next older one is tried; of another run's, none is. Nothing if no run
-/// has saved here yet.
+/// reason beside it, and the next older one is tried; of another run's, none is, and none that
+/// three jobs have died on while they loaded it. Nothing if no run has saved here yet.
 /// @throws CorruptInput if runs have saved here and nothing can be loaded, unless a fresh start is
 /// allowed; ConfigError as `load` does, without trying older entries.
 template <Communicator C, Storage S>
@@ -135,28 +178,12 @@ std::optional<Loaded> resume(C& comm, S& storage, std::vector<Piece> const& piec
   if (names.empty()) return {};
   std::vector<std::string> skipped;
   for (std::size_t end; (end = names.find('\n')) != std::string::npos && end > 0;
-       names.erase(0, end + 1)) {
-    auto const entry = names.substr(0, end);
-    try {
-      auto const manifest = from_first_rank(comm, [&]() -> std::string {
-        auto text = detail::read_manifest(storage, entry);
-        return detail::is_own(storage, parse_manifest(text, entry)) ? text : "";
-      });
-      if (manifest.empty()) {
-        skipped.push_back(storage.where(entry) + ": is of another run");
-        continue;
-      }
-      auto loaded = detail::load_entry(comm, storage, entry, manifest, pieces, options);
-      loaded.skipped = std::move(skipped);
+       names.erase(0, end + 1))
+    if (auto loaded =
+            detail::try_entry(comm, storage, names.substr(0, end), pieces, options, skipped)) {
+      loaded->skipped = std::move(skipped);
       return loaded;
-    } catch (CorruptInput const& reason) {
-      skipped.push_back(reason.what());
-      if (comm.rank() == 0)
-        static_cast<void>(
-            detail::failure_of([&] { detail::put_aside(storage, entry, reason.what()); }));
-      comm.barrier();
     }
-  }
   if (options.fresh_start == FreshStart::allowed) return {};
   std::string reasons;
   for (auto const& reason : skipped) reasons += "; " + reason;

@@ -50,6 +50,9 @@ struct TensorKey {
   bool operator==(TensorKey const&) const = default;
 };
 
+/// "model tensor 'lm_head.weight'".
+inline std::string text(TensorKey const& key) { return key.kind + " tensor '" + key.name + "'"; }
+
 /// How the run was when it saved.
 struct Health {
   bool finite =

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/checkpoint/agree.hpp>
-#include <nxd/checkpoint/entry.hpp>
-#include <nxd/checkpoint/verify.hpp>
 #include <set>
 #include <string>
 #include <vector>
+
+#include <nxd/checkpoint/agree.hpp>
+#include <nxd/checkpoint/entry.hpp>
+#include <nxd/checkpoint/sweep.hpp>
+#include <nxd/checkpoint/verify.hpp>
 
 namespace nxd {
 
@@ -123,6 +125,15 @@ inline std::set<std::string> kinds(Manifest const& manifest) {
   return all;
 }
 
+/// Removes what dead jobs have left, seen from the moment when `folder` was made. That it cannot is
+/// no reason not to save.
+template <Storage S> void sweep_at(S& storage, std::string const& folder) {
+  static_cast<void>(failure_of([&] {
+    for (auto const& found : storage.list(""))
+      if (found.name == folder && found.modified != 0) sweep(storage, found.modified);
+  }));
+}
+
 /// Makes the folder that all ranks write to, on the first rank. Returns the agreed names, as text.
 template <Storage S> std::string prepare(S& storage, Manifest const& planned, std::int64_t bytes) {
   storage.make_root();
@@ -140,6 +151,7 @@ template <Storage S> std::string prepare(S& storage, Manifest const& planned, st
     for (auto const& kind : kinds(planned)) storage.make_directory(folder + "/" + kind);
     storage.sync_directory("");
   });
+  sweep_at(storage, folder);
   return run_id + " " + save_id + " " + std::to_string(generation);
 }
 

@@ -36,6 +36,7 @@ struct SyncError : IoError {
 struct DirectoryEntry {
   std::string name;
   bool is_directory;
+  std::int64_t modified = 0;  ///< seconds, by the clock of the file system
 };
 
 /// A place for checkpoints. Paths are relative to it; "" is the place itself. Nothing is ever
@@ -239,7 +240,7 @@ class PosixStorage {
       if (name == "." || name == "..") continue;
       struct ::stat s;
       if (::fstatat(at, entry->d_name, &s, AT_SYMLINK_NOFOLLOW) != 0) continue;
-      all.push_back({std::move(name), S_ISDIR(s.st_mode)});
+      all.push_back({std::move(name), S_ISDIR(s.st_mode), s.st_mtim.tv_sec});
     }
     auto const reason = errno;
     ::closedir(stream);

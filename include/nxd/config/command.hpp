@@ -48,7 +48,7 @@ template <Communicator C> int command(C comm, int argc, char const* const* argv)
   app.footer(detail::exit_codes);
   app.require_subcommand(0, 1);
 
-  Task task{By::first_rank, [&app] { std::cout << app.help(); }};
+  Task task{By::first_rank, [&app] { std::cout << app.help(); }, 0};
   add_train_command(app, task, comm);
   add_generate_command(app, task);
   add_checkpoint_command(app, task);
@@ -66,7 +66,7 @@ template <Communicator C> int command(C comm, int argc, char const* const* argv)
   task.run();
   if (!std::cout.flush())
     throw IoError("standard output takes no more; what was printed is cut off");
-  return 0;
+  return task.status;
 }
 
 }  // namespace nxd

@@ -52,11 +52,12 @@ inline CheckpointPath checkpoint_path(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   if (!std::filesystem::is_directory(path))
     throw IoError(path + ": there is no such checkpoint; name a step-... folder, or the folder of them");
-  if (!std::filesystem::exists(path + "/" + manifest_name)) {
+  auto const full = std::filesystem::path(path);
+  if (!std::filesystem::exists(path + "/" + manifest_name) &&
+      !entry_from(full.filename().string())) {
     if (std::filesystem::is_directory(path + "/checkpoints")) path += "/checkpoints";
     return {path, ""};
   }
-  auto const full = std::filesystem::path(path);
   auto const parent = full.parent_path().string();
   return {parent.empty() ? "." : parent, full.filename().string()};
 }

@@ -17,12 +17,13 @@ enum class By : std::uint8_t { first_rank, every_rank };
 struct Task {
   By by = By::first_rank;
   std::function<void()> run;
+  int status = 0;  ///< of the program, if `run` returns
 };
 
 /// Makes `run` the task of a command line that names this command. What `run` reads its options
 /// from must live as long as `run`.
 inline void on_command(CLI::App& command, Task& task, By by, std::function<void()> run) {
-  command.callback([&task, by, run = std::move(run)] { task = {by, run}; });
+  command.callback([&task, by, run = std::move(run)] { task = {by, run, 0}; });
 }
 
 /// The spellings of an enumeration, with commas between them.

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nxd/checkpoint/storage.hpp>
+
+namespace nxd {
+
+/// How long nothing may change in a save that is under way.
+inline constexpr std::int64_t stale_after = 3600;
+
+namespace detail {
+
+/// When something in a folder, or a file, was last changed; nothing if the storage does not tell.
+template <Storage S>
+std::optional<std::int64_t> last_change(S& storage, std::string const& parent,
+                                        DirectoryEntry const& found) {
+  if (found.modified == 0) return {};
+  auto newest = found.modified;
+  auto const path = parent.empty() ? found.name : parent + "/" + found.name;
+  if (found.is_directory)
+    for (auto const& inner : storage.list(path)) {
+      auto const change = last_change(storage, path, inner);
+      if (!change) return {};
+      newest = std::max(newest, *change);
+    }
+  return newest;
+}
+
+}  // namespace detail
+
+/// The time by the clock of the storage, in seconds: that of a file made now.
+template <Storage S> std::int64_t clock_of(S& storage, std::string const& unique) {
+  auto const probe = ".tmp-clock-" + unique;
+  storage.create(probe).close();
+  std::int64_t now = 0;
+  for (auto const& found : storage.list(""))
+    if (found.name == probe) now = found.modified;
+  storage.remove(probe);
+  return now;
+}
+
+/// What jobs that died have left in a directory of checkpoints, and no running job can need:
+/// `.trash-...` of removals, which nobody reads; and `.tmp-...` of saves in which nothing has
+/// changed for an hour (`stale_after`) by the storage's own clock, which says `now`. A save writes
+/// all the time; one that was stopped for so long fails when it goes on, and the next one succeeds.
+template <Storage S> std::vector<std::string> left_behind(S& storage, std::int64_t now) {
+  std::vector<std::string> left;
+  for (auto const& found : storage.list("")) {
+    if (found.name.starts_with(".trash-")) left.push_back(found.name);
+    if (!found.name.starts_with(".tmp-")) continue;
+    auto const change = detail::last_change(storage, "", found);
+    if (change && now - *change > stale_after) left.push_back(found.name);
+  }
+  return left;
+}
+
+/// Removes it. @return what was removed
+template <Storage S> std::vector<std::string> sweep(S& storage, std::int64_t now) {
+  std::vector<std::string> swept;
+  for (auto const& name : left_behind(storage, now)) try {
+      storage.remove(name);
+      swept.push_back(name);
+    } catch (IoError const&) {  // another job was faster, or it stays
+    }
+  return swept;
+}
+
+}  // namespace nxd
