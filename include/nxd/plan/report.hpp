@@ -90,6 +90,14 @@ inline Json rank_json(RankPlan const& r) {
                       {"optimizer_seconds", r.optimizer_seconds}};
 }
 
+/// What the ranks of a pipeline do, where that has room on a screen.
+inline std::string pipeline_text(Schedule const& s) {
+  if (s.ranks() > 16 || s.microbatches * s.chunks > 16)
+    return "pipeline  of " + std::to_string(s.ranks()) + " ranks and " + std::to_string(s.microbatches) +
+           " microbatches: nxd schedule draws it\n";
+  return "pipeline, if all passes took as long\n" + grid_text(s, verify(s));
+}
+
 }  // namespace detail
 
 /// A plan in words and tables. @param title what is planned, in one line
@@ -131,7 +139,8 @@ inline std::string plan_text(StepPlan const& plan, Machine const& machine, std::
       if (sort.count > 1 && t.bytes > 0)
         traffic.row({detail::ranks_text(plan, i), detail::line_text(sort), std::to_string(t.calls),
                      std::to_string(t.messages), formatted("%.3f", static_cast<double>(t.bytes) / (1 << 20))});
-  return out + (plan.ranks > 1 ? traffic.text() : "  none: there is one rank\n");
+  out += plan.ranks > 1 ? traffic.text() : "  none: there is one rank\n";
+  return plan.places.size() > 1 ? out + detail::pipeline_text(plan.schedule) : out;
 }
 
 /// A plan as JSON: bytes, FLOPs and seconds as they are.
