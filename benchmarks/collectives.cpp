@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include <nxd/comm/mpi.hpp>
+#include <nxd/comm/guard.hpp>
 #include <nxd/comm/reduce.hpp>
 
 #include "measure.hpp"

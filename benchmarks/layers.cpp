@@ -6,14 +6,15 @@
 //
 //   mpirun -np N layers [--json]        threads: OMP_NUM_THREADS
 
-#include <cblas.h>
-
 #include <cstdio>
 #include <cstring>
-#include <nxd/comm/mpi.hpp>
+#include <string>
+
+#include <cblas.h>
+
+#include <nxd/comm/guard.hpp>
 #include <nxd/nn/linear.hpp>
 #include <nxd/tensor/xtensor.hpp>
-#include <string>
 
 #include "measure.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What each schedule of a pipeline needs in memory: planned against measured, rank by rank, over the
-// ranks of one process.
+// What each schedule of a pipeline needs in memory: planned against measured, rank by rank, over
+// the ranks of one process.
 //
 //   pipeline_memory [--ranks P] [--microbatches M] [--json]
 
@@ -41,14 +41,16 @@ std::vector<std::int64_t> measure(TrainingConfig const& config, LlamaConfig cons
   auto const ranks = config.distributed_strategy.pipeline_model_parallel_size;
   std::vector<std::int64_t> peaks(static_cast<std::size_t>(ranks));
   Threads::run(ranks, [&](Threads::Rank rank) {
-    World<LlamaPlan, Xt, Recorder<Threads::Rank>> world(make_plan(model, llama_layout(config, ranks)),
-                                                        Recorder(rank));
+    World<LlamaPlan, Xt, Recorder<Threads::Rank>> world(
+        make_plan(model, llama_layout(config, ranks)), Recorder(rank));
     auto const llama = make_llama<Duplicated>(world, config, model);
     initialize(llama, 1);
     auto optimizer = make_optimizer<Zero1<AdamW>>(world, config, llama);
-    auto const tokens = static_cast<std::size_t>(config.data.micro_batch_size * sequence_length(config));
-    std::vector<Microbatch> const batches(static_cast<std::size_t>(config.data.global_batch_size),
-                                          {std::vector<std::int32_t>(tokens, 7), std::vector<std::int32_t>(tokens, 8)});
+    auto const tokens =
+        static_cast<std::size_t>(config.data.micro_batch_size * sequence_length(config));
+    std::vector<Microbatch> const batches(
+        static_cast<std::size_t>(config.data.global_batch_size),
+        {std::vector<std::int32_t>(tokens, 7), std::vector<std::int32_t>(tokens, 8)});
     auto const step = [&] { train_step(world, llama, optimizer, std::span(batches), 1e-3); };
     step();
     peaks[static_cast<std::size_t>(rank.rank())] = cost_of(world, step).peak.total();
@@ -62,10 +64,14 @@ int main(int argc, char** argv) {
   std::int64_t ranks = 4, microbatches = 16;
   bool json = false;
   for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--json") == 0) json = true;
-    else if (i + 1 < argc && std::strcmp(argv[i], "--ranks") == 0) ranks = std::stoll(argv[++i]);
-    else if (i + 1 < argc && std::strcmp(argv[i], "--microbatches") == 0) microbatches = std::stoll(argv[++i]);
-    else return std::fprintf(stderr, "pipeline_memory [--ranks P] [--microbatches M] [--json]\n"), 64;
+    if (std::strcmp(argv[i], "--json") == 0)
+      json = true;
+    else if (i + 1 < argc && std::strcmp(argv[i], "--ranks") == 0)
+      ranks = std::stoll(argv[++i]);
+    else if (i + 1 < argc && std::strcmp(argv[i], "--microbatches") == 0)
+      microbatches = std::stoll(argv[++i]);
+    else
+      return std::fprintf(stderr, "pipeline_memory [--ranks P] [--microbatches M] [--json]\n"), 64;
   }
   bool exact = true;
   if (!json) std::printf("schedule      rank  planned MiB  measured MiB  difference, bytes\n");
@@ -80,17 +86,21 @@ int main(int argc, char** argv) {
       auto const planned = plan_rank(config, model, ranks, rank, Machine{}).cost.peak.total();
       auto const found = measured[static_cast<std::size_t>(rank)];
       exact = exact && planned == found;
-      planned_most = std::max(planned_most, planned), measured_most = std::max(measured_most, found);
-      std::printf(json ? "{\"schedule\": \"%s\", \"rank\": %ld, \"planned_bytes\": %.0f, \"measured_bytes\": %.0f}\n"
-                       : "%-12s  %4ld  %11.2f  %12.2f",
-                  std::string(name).c_str(), static_cast<long>(rank),
-                  static_cast<double>(planned) / (json ? 1 : 1 << 20),
-                  static_cast<double>(found) / (json ? 1 : 1 << 20));
+      planned_most = std::max(planned_most, planned),
+      measured_most = std::max(measured_most, found);
+      std::printf(
+          json
+              ? "{\"schedule\": \"%s\", \"rank\": %ld, \"planned_bytes\": %.0f, \"measured_bytes\": %.0f}\n"
+              : "%-12s  %4ld  %11.2f  %12.2f",
+          std::string(name).c_str(), static_cast<long>(rank),
+          static_cast<double>(planned) / (json ? 1 : 1 << 20),
+          static_cast<double>(found) / (json ? 1 : 1 << 20));
       if (!json) std::printf("  %17ld\n", static_cast<long>(planned - found));
     }
     if (!json)
       std::printf("%-12s  most  %11.2f  %12.2f\n", std::string(name).c_str(),
-                  static_cast<double>(planned_most) / (1 << 20), static_cast<double>(measured_most) / (1 << 20));
+                  static_cast<double>(planned_most) / (1 << 20),
+                  static_cast<double>(measured_most) / (1 << 20));
   }
   return exact ? 0 : 1;
 }

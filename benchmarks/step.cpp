@@ -13,13 +13,14 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <span>
+#include <string_view>
+#include <vector>
+
 #include <nxd/models/llama.hpp>
 #include <nxd/models/llama_plan.hpp>
 #include <nxd/tensor/xtensor.hpp>
 #include <nxd/train/step.hpp>
-#include <span>
-#include <string_view>
-#include <vector>
 
 #include "measure.hpp"
 
@@ -119,6 +120,6 @@ int main(int argc, char** argv) {
         "memory: peak %.0f MB, of which live in the arena %.0f MB; requests to the system in these "
         "steps: %zu\n",
         size, ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, flops * 1e-6 / ms, floor,
-        median(rates), floor / ms, peak, static_cast<double>(this_arena().meter().peak().total()) / (1 << 20),
-        asked);
+        median(rates), floor / ms, peak,
+        static_cast<double>(this_arena().meter().peak().total()) / (1 << 20), asked);
 }

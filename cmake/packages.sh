@@ -6,8 +6,8 @@ packages_to_train=(g++ cmake ninja-build ccache
   libboost-mpi-dev libboost-serialization-dev libopenmpi-dev openmpi-bin
   libxtensor-dev libxsimd-dev libopenblas-openmp-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev)
 
-# What the tests need beyond that: the second compiler, the test framework, two hosts on one machine.
-packages_to_test=(doctest-dev clang libomp-dev pkg-config iproute2)
+# What the tests need beyond that: the second compiler, the formatter, the test framework, two hosts on one machine.
+packages_to_test=(doctest-dev clang clang-format-14 libomp-dev pkg-config iproute2)
 
 # install_packages NAME...: installs those that are missing. Needs root or sudo only if one is.
 install_packages() {

@@ -2,9 +2,10 @@
 //
 // The program: `nxd train CONFIG.yaml`, `nxd generate CHECKPOINT --prompt TEXT`, and so on.
 
-#include <nxd/comm/mpi.hpp>
+#include <nxd/comm/guard.hpp>
 #include <nxd/config/command.hpp>
 
 int main(int argc, char** argv) {
-  return nxd::guard_main(argc, argv, [&](nxd::Mpi comm) { return nxd::command(comm, argc, argv); });
+  return nxd::guard_main(argc, argv,
+                         [&](nxd::MpiStart& start) { return nxd::command(start, argc, argv); });
 }

@@ -4,6 +4,7 @@
 // runs it on paper, and refuses one that would hang; what is left is what it costs.
 
 #include <cstdio>
+
 #include <nxd/pipeline/grid.hpp>
 #include <nxd/pipeline/pipelined.hpp>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A Llama from headers alone: four ranks, here threads, as two replicas of two. What they hold and what
-// they send follows from the types.
+// A Llama from headers alone: four ranks, here threads, as two replicas of two. What they hold and
+// what they send follows from the types.
 
 #include <cstdio>
 
@@ -15,7 +15,8 @@ using namespace nxd;
 
 namespace {
 
-/// Token t of sample s of a text with a rule to learn: each is three times the one before, plus one.
+/// Token t of sample s of a text with a rule to learn: each is three times the one before, plus
+/// one.
 std::int32_t token(std::int64_t s, std::int64_t t, std::int64_t vocabulary) {
   std::int64_t value = s % vocabulary;
   for (; t > 0; --t) value = (3 * value + 1) % vocabulary;

@@ -10,7 +10,7 @@
 #define DOCTEST_CONFIG_NO_POSIX_SIGNALS  // mpirun ends the other ranks of an aborted job by SIGTERM
 #include <doctest/doctest.h>
 
-#include <nxd/comm/mpi.hpp>
+#include <nxd/comm/guard.hpp>
 
 // A doctest program whose every rank runs all cases in the same order. A failed CHECK lets all
 // ranks go on, and the worst of them decides the exit status. A failed REQUIRE, or an exception out

@@ -4,10 +4,11 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
-#include <nxd/core/random.hpp>
-#include <nxd/dist/tensor.hpp>
 #include <optional>
 #include <vector>
+
+#include <nxd/core/random.hpp>
+#include <nxd/dist/tensor.hpp>
 
 // Placements without types: what each rank holds, made from the whole by hand and put together by
 // hand, and operations on it that know of no rule.

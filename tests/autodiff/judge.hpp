@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+#include <tuple>
+
 #include <nxd/autodiff/world.hpp>
 #include <nxd/comm/threads.hpp>
 #include <nxd/tensor/reference.hpp>
-#include <string>
-#include <tuple>
 
 #include "by_hand.hpp"
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <bit>
 #include <cmath>
+#include <set>
+
+#include <doctest/doctest.h>
+
 #include <nxd/checkpoint/convert.hpp>
 #include <nxd/checkpoint/crc32c.hpp>
 #include <nxd/checkpoint/digest.hpp>
 #include <nxd/core/random.hpp>
-#include <set>
 
 namespace {
 

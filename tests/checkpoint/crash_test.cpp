@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 
 #include <atomic>
 #include <functional>
+
+#include <doctest/doctest.h>
+
 #include <nxd/checkpoint/load.hpp>
 #include <nxd/checkpoint/save.hpp>
 

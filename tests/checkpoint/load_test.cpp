@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <functional>
+
 #include <doctest/doctest.h>
 
-#include <functional>
 #include <nxd/checkpoint/load.hpp>
 #include <nxd/checkpoint/save.hpp>
 

@@ -9,13 +9,14 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include <nxd/checkpoint/piece.hpp>
 #include <nxd/checkpoint/save.hpp>
 #include <nxd/comm/single.hpp>
 #include <nxd/comm/threads.hpp>
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace parts {
 

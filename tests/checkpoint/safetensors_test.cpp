@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <cstring>
-#include <nxd/checkpoint/safetensors.hpp>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
+
+#include <nxd/checkpoint/safetensors.hpp>
 
 namespace {
 

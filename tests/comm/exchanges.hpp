@@ -4,9 +4,10 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <nxd/comm/reduce.hpp>
 #include <span>
 #include <vector>
+
+#include <nxd/comm/reduce.hpp>
 
 namespace nxd::test {
 

@@ -2,6 +2,7 @@
 #include <boost/serialization/map.hpp>
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
+
 #include <nxd/comm/mpi.hpp>
 #include <nxd/comm/recorder.hpp>
 #include <nxd/comm/threads.hpp>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <limits>
+
 #include <doctest/doctest.h>
 
-#include <limits>
 #include <nxd/comm/reduce.hpp>
 #include <nxd/comm/single.hpp>
 #include <nxd/comm/threads.hpp>

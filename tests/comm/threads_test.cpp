@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+
 #include <doctest/doctest.h>
 
-#include <chrono>
 #include <nxd/comm/threads.hpp>
 
 #include "exchanges.hpp"

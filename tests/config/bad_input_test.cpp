@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
-#include <nxd/config/load.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <doctest/doctest.h>
+
+#include <nxd/config/load.hpp>
 
 namespace {
 
@@ -154,7 +155,8 @@ constexpr Bad table[] = {
     {"  zero1: true", "  zero1: true\n  kv_replicator: 3",
      "run.yaml:9: distributed_strategy.kv_replicator breaks a rule: copies of a shard must divide "
      "its axis (2 against 3); make it a divisor of tensor_model_parallel_size"},
-    {"  zero1: true\n", "  zero1: true\nexp_manager: {checkpoint_callback_params: {save_top_k: 0}}\n",
+    {"  zero1: true\n",
+     "  zero1: true\nexp_manager: {checkpoint_callback_params: {save_top_k: 0}}\n",
      "run.yaml:9: exp_manager.checkpoint_callback_params.save_top_k is 0, but a run keeps its "
      "newest checkpoint; to save none, set exp_manager.create_checkpoint_callback to false"},
     {"  zero1: true", "  zero1: true\n  kv_replicator: 0",

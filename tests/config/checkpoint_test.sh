@@ -1,18 +1,7 @@
 #!/usr/bin/env bash
 # `nxd checkpoint` as a user has it: lists, shows, verifies, compares, removes, imports and rewrites the
 # checkpoints of a tiny Llama, and answers what is broken with one line that names it and an exit code.
-set -uo pipefail
-program=${NXD_PROGRAM:?names the program} mpirun=${NXD_MPIRUN:?names mpirun.sh}
-work=$(mktemp -d "${TMPDIR:-/tmp}/nxd-checkpoint.XXXXXX") || exit 74
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' TERM INT HUP
-cd "$work" || exit 74
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive NXD_MPI_TIMEOUT=30 NXD_PROGRESS=lines
-export OMPI_MCA_orte_tmpdir_base=$work
-
-failed=0
-fail() { echo "FAILED: $1"; failed=1; }
-die() { fail "$1"; sed 's/^/  | /' log; exit 1; }
+source "$(dirname "${BASH_SOURCE[0]}")/program.sh"
 
 # answers CODE WORDS ARGUMENT...: `nxd checkpoint` ends with that exit code and has told these words. If
 # the code is an error's, its only line of its own has them.
@@ -30,8 +19,7 @@ told() { grep -qE -- "$1" log || { fail "'$1' is not told"; sed 's/^/  | /;20q' 
 
 # ---- a run of two layouts ------------------------------------------------------------------------
 
-mkdir text
-awk 'BEGIN { for (i = 0; i < 1500; ++i) printf "%d plus %d is %d.\n", i % 50, i % 9, i % 50 + i % 9 }' > text/sums.txt
+sums 1500
 cat > run.yaml <<'YAML'
 name: run
 trainer: {max_steps: 6}
@@ -185,4 +173,4 @@ train trainer.max_steps=10 && fail "a run whose checkpoints are all broken begin
 [[ $(grep -c "^nxd: .*none can be loaded" log) -eq 1 ]] || fail "it is not said that no checkpoint can be loaded"
 answers 0 "put aside: " list runs/run
 
-exit $failed
+passed

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
+#include <string>
+
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <nxd/config/interpolate.hpp>
 #include <nxd/config/yaml.hpp>
-#include <string>
 
 using nxd::Node;
 

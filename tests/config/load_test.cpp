@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <filesystem>
-#include <nxd/config/load.hpp>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
+
+#include <nxd/config/load.hpp>
 
 namespace {
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <cstdint>
-#include <nxd/config/number.hpp>
 #include <string>
 #include <variant>
+
+#include <doctest/doctest.h>
+
+#include <nxd/config/number.hpp>
 
 using nxd::NotANumber;
 using nxd::parse_number;

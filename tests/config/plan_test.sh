@@ -2,22 +2,10 @@
 # `nxd plan` as a user has it: what it says of memory and messages is what `nxd train` then tells, to the
 # byte; rules, machines and ranks that are wrong are told in one line each; a search names layouts that
 # are legal, fit, and cost what it says.
-set -uo pipefail
-program=${NXD_PROGRAM:?names the program} mpirun=${NXD_MPIRUN:?names mpirun.sh}
+source "$(dirname "${BASH_SOURCE[0]}")/program.sh"
 source=${NXD_SOURCE_DIR:?names the folder of the sources}
-work=$(mktemp -d "${TMPDIR:-/tmp}/nxd-plan.XXXXXX") || exit 74
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' TERM INT HUP
-cd "$work" || exit 74
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive NXD_MPI_TIMEOUT=30 NXD_PROGRESS=lines
-export OMPI_MCA_orte_tmpdir_base=$work OMPI_MCA_ess_singleton_isolated=1
 
-fail() { echo "FAILED: $1"; touch "$work/failures"; }
-show() { sed 's/^/  | /' "$1"; }
-
-mkdir text
-awk 'BEGIN { for (i = 0; i < 300; ++i) { x = (x * 421 + 1663) % 7875
-  printf "%d plus %d is %d.%s", i % 50, x % 9, i % 50 + x % 9, x % 5 ? " " : "\n" } }' > text/sums.txt
+sums 300
 cat > run.yaml <<YAML
 name: run
 trainer: {max_steps: 3, gradient_clip_val: 1.0}
@@ -139,6 +127,9 @@ done
 cmp -s whole.json other.json || fail "a plan without its data is another"
 "$program" plan run.yaml "${wide[@]}" --ranks 8 --check data.train_dir=nowhere > log 2>&1 ||
   fail "a configuration without its data is not legal"
+
+OMPI_MCA_orte_tmpdir_base=/nowhere "$program" plan run.yaml "${wide[@]}" --ranks 8 --format json > other.json
+cmp -s whole.json other.json || fail "a plan wants MPI"
 
 # ---- legality ----------------------------------------------------------------------------------
 
@@ -305,4 +296,4 @@ done
 "$program" plan run.yaml "${many[@]}" --search --ranks 2 > log
 grep -q "^the fastest: $(head -1 all | cut -d' ' -f3-)$" log || { fail "the text of a search has another fastest layout"; show log; }
 
-[[ ! -e failures ]]
+passed

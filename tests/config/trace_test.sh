@@ -1,22 +1,9 @@
 #!/usr/bin/env bash
 # Traces of real runs: what every rank did is there once, nests, and counts from one moment; the plan
 # is looked at beside it, and what is no trace of the run is refused with one line and its exit code.
-set -uo pipefail
-program=${NXD_PROGRAM:?names the program} mpirun=${NXD_MPIRUN:?names mpirun.sh}
-work=$(mktemp -d "${TMPDIR:-/tmp}/nxd-trace.XXXXXX") || exit 74
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' TERM INT HUP
-cd "$work" || exit 74
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive NXD_MPI_TIMEOUT=30 NXD_PROGRESS=lines
-export OMPI_MCA_orte_tmpdir_base=$work
+source "$(dirname "${BASH_SOURCE[0]}")/program.sh"
 
-failed=0
-fail() { echo "FAILED: $1"; failed=1; }
-die() { fail "$1"; sed 's/^/  | /' log; exit 1; }
-
-mkdir text
-awk 'BEGIN { for (i = 0; i < 1500; ++i) { x = (x * 421 + 1663) % 7875
-  printf "%d plus %d is %d.%s", i % 50, x % 9, i % 50 + x % 9, x % 5 ? " " : "\n" } }' > text/sums.txt
+sums 1500
 cat > run.yaml <<'YAML'
 name: run
 trainer: {max_steps: 8, val_check_interval: 4, limit_val_batches: 1, num_sanity_val_steps: 1}
@@ -218,4 +205,4 @@ refused 1 64 "ranks 2, but the plan has 4" plan run.yaml --ranks 4 "${pp2[@]}" -
 refused 1 64 "--compare" "${compare[@]}" pp2 --format trace
 refused 1 64 "--rank" "${compare[@]}" pp2 --rank 1
 
-exit $failed
+passed

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <string>
+
 #include <doctest/doctest.h>
 
 #include <nxd/config/yaml.hpp>
-#include <string>
 
 using nxd::Node;
 using nxd::parse_yaml;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <unistd.h>
 
 #include <cstring>
@@ -8,6 +6,8 @@
 #include <fstream>
 #include <functional>
 #include <set>
+
+#include <doctest/doctest.h>
 
 #include <nxd/data/dataset.hpp>
 #include <nxd/data/sampler.hpp>

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "mpi_main.hpp"
-
 #include <nxd/comm/threads.hpp>
 #include <nxd/tensor/xtensor.hpp>
 
+#include "mpi_main.hpp"
 #include "small_llama.hpp"
 
 using namespace nxd;
@@ -11,8 +10,8 @@ using namespace nxd::test;
 
 namespace {
 
-/// Trains over MPI and over threads: every rank ends with the same losses, norms and weights, bit for
-/// bit.
+/// Trains over MPI and over threads: every rank ends with the same losses, norms and weights, bit
+/// for bit.
 template <class Region, class Strategy> void compare_transports() {
   auto& comm = test::world();
   for (std::int64_t const tp : {1, 2, 4}) {

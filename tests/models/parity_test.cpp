@@ -11,12 +11,10 @@ using namespace nxd::test;
 
 namespace {
 
-template <class Region, class Strategy>
-Outcome on_threads(test::Job const& job) {
+template <class Region, class Strategy> Outcome on_threads(test::Job const& job) {
   std::vector<Outcome> ranks(static_cast<std::size_t>(job.dp * job.tp));
   Threads::run(job.dp * job.tp, [&](Threads::Rank rank) {
-    ranks[static_cast<std::size_t>(rank.rank())] =
-        train_small<Region, Strategy, Xt>(rank, job);
+    ranks[static_cast<std::size_t>(rank.rank())] = train_small<Region, Strategy, Xt>(rank, job);
   });
   return merged(ranks);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <set>
+
 #include <doctest/doctest.h>
 
 #include <nxd/comm/threads.hpp>
 #include <nxd/tensor/xtensor.hpp>
-#include <set>
 
 #include "pipelined_llama.hpp"
 

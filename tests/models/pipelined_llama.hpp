@@ -70,8 +70,7 @@ Outcome train_deep(C comm, PipelineJob const& job) {
 }
 
 /// The rank's stages of the model.
-template <class Region, class World>
-auto make_pipelined(World& world, PipelineJob const& job) {
+template <class Region, class World> auto make_pipelined(World& world, PipelineJob const& job) {
   using Stage = Llama<Region, World>;
   std::optional<PipelinePlan> plan;
   with_schedule(job.kind, [&]<class K>(K) {

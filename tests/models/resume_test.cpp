@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <unistd.h>
 
 #include <filesystem>
+
+#include <doctest/doctest.h>
 
 #include <nxd/checkpoint/load.hpp>
 #include <nxd/checkpoint/save.hpp>
@@ -21,7 +21,8 @@ constexpr std::int64_t middle = 15;
 
 struct Directory {
   std::string path =
-      (std::filesystem::temp_directory_path() / ("nxd-resume-" + std::to_string(::getpid()))).string();
+      (std::filesystem::temp_directory_path() / ("nxd-resume-" + std::to_string(::getpid())))
+          .string();
   ~Directory() { std::filesystem::remove_all(path); }
 };
 
@@ -71,7 +72,8 @@ TEST_CASE("a run that is resumed in its own layout goes on with the same bits") 
   Directory const directory;
   test::Job const job{.dp = 2, .tp = 2, .accumulate = 2};
   auto whole = run<SequenceParallel<Seq>, Zero1<AdamW>>(job, directory.path, Stretch::whole);
-  auto const rest = run<SequenceParallel<Seq>, Zero1<AdamW>>(job, directory.path, Stretch::second_half);
+  auto const rest =
+      run<SequenceParallel<Seq>, Zero1<AdamW>>(job, directory.path, Stretch::second_half);
   whole.losses = second_half(whole.losses);
   whole.norms = second_half(whole.norms);
   bool const same = rest == whole;
@@ -80,8 +82,8 @@ TEST_CASE("a run that is resumed in its own layout goes on with the same bits") 
 
 TEST_CASE("a run that is resumed in another layout continues the same curve") {
   Directory const directory;
-  auto whole = run<SequenceParallel<Seq>, Zero1<AdamW>>({.dp = 2, .tp = 2}, directory.path,
-                                                        Stretch::whole);
+  auto whole =
+      run<SequenceParallel<Seq>, Zero1<AdamW>>({.dp = 2, .tp = 2}, directory.path, Stretch::whole);
   whole.losses = second_half(whole.losses);
   whole.norms = second_half(whole.norms);
   auto const check = [&](Outcome const& rest) {

@@ -76,8 +76,7 @@ struct Outcome {
 };
 
 /// Notes a rank's own part of the parameters.
-template <class Model>
-void keep_parameters(Model const& model, Outcome& outcome) {
+template <class Model> void keep_parameters(Model const& model, Outcome& outcome) {
   for (auto const& piece : model_pieces(model, Holding::owned)) {
     auto& elements = outcome.parameters[piece.name];
     using T = typename Model::element;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <cstdlib>
 #include <new>
+
+#include <doctest/doctest.h>
+
 #include <nxd/comm/threads.hpp>
 #include <nxd/tensor/xtensor.hpp>
 

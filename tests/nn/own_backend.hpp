@@ -2,9 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <vector>
+
 #include <nxd/tensor/kernels/plain.hpp>
 #include <nxd/tensor/local.hpp>
-#include <vector>
 
 namespace own {
 

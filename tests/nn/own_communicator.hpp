@@ -6,10 +6,11 @@
 #include <deque>
 #include <map>
 #include <mutex>
-#include <nxd/comm/communicator.hpp>
 #include <thread>
 #include <tuple>
 #include <vector>
+
+#include <nxd/comm/communicator.hpp>
 
 namespace own {
 

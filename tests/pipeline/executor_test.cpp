@@ -4,6 +4,7 @@
 #include <nxd/comm/threads.hpp>
 #include <nxd/tensor/reference.hpp>
 
+#include "own_schedule.hpp"
 #include "scaling_stages.hpp"
 
 using namespace nxd;
@@ -68,20 +69,6 @@ template <ScheduleKind K> void everywhere(auto const& check) {
         check(p, m, v);
       }
 }
-
-/// A user's own schedule: one microbatch after the other.
-struct OneAtATime {
-  static constexpr Schedule make(int ranks, int microbatches, int chunks) {
-    Schedule s{microbatches, chunks};
-    s.actions.resize(ranks);
-    for (auto& actions : s.actions)
-      for (int k = 0; k < microbatches; ++k) {
-        for (int c = 0; c < chunks; ++c) actions.push_back({Pass::forward, k, c});
-        for (int c = chunks; c-- > 0;) actions.push_back({Pass::backward, k, c});
-      }
-    return s;
-  }
-};
 
 /// The bubble of a run, and what a proof says for the times that its passes took.
 struct Bubbles {

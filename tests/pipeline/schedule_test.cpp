@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <set>
+
 #include <doctest/doctest.h>
 
 #include <nxd/pipeline/kinds.hpp>
-#include <set>
+
+#include "own_schedule.hpp"
 
 using namespace nxd;
+using namespace nxd::test;
 
 namespace {
 
@@ -60,19 +64,6 @@ std::vector<Action> by_steps(int ranks, int microbatches, int chunks, int rank) 
   return actions;
 }
 
-/// A user's own schedule needs no more than this.
-struct OneAtATime {
-  static constexpr Schedule make(int ranks, int microbatches, int chunks) {
-    Schedule s{microbatches, chunks};
-    s.actions.resize(ranks);
-    for (auto& actions : s.actions)
-      for (int k = 0; k < microbatches; ++k) {
-        for (int c = 0; c < chunks; ++c) actions.push_back({Pass::forward, k, c});
-        for (int c = chunks; c-- > 0;) actions.push_back({Pass::backward, k, c});
-      }
-    return s;
-  }
-};
 struct NoSchedule {
   static constexpr int make(int, int, int) { return 0; }
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <nxd/pipeline/kinds.hpp>
 
 using namespace nxd;

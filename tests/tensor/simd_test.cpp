@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <omp.h>
 
 #include <cmath>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <nxd/core/random.hpp>
 #include <nxd/tensor/kernels/simd.hpp>
@@ -69,7 +69,8 @@ TEST_CASE("normalisation and its pullback are those of plain loops") {
     constexpr std::int64_t rows = 71;
     Numbers const x(size(rows * columns), 1), w(size(columns), 2), dy(size(rows * columns), 3);
     Numbers y(x.f.size()), inverse(size(rows)), dx(x.f.size()), dw(w.f.size());
-    SimdKernels::rms_norm(rows, columns, 1e-5, x.f.data(), w.f.data(), y.f.data(), inverse.f.data());
+    SimdKernels::rms_norm(rows, columns, 1e-5, x.f.data(), w.f.data(), y.f.data(),
+                          inverse.f.data());
     Plain::rms_norm(rows, columns, 1e-5, x.d.data(), w.d.data(), y.d.data(), inverse.d.data());
     SimdKernels::rms_norm_pull(rows, columns, x.f.data(), w.f.data(), inverse.f.data(), dy.f.data(),
                                dx.f.data(), dw.f.data());
@@ -102,8 +103,16 @@ TEST_CASE("gated units, rotations and softmax are those of plain loops") {
 TEST_CASE("attention and its pullback are those of plain loops") {
   for (bool const causal : {true, false})
     for (std::int64_t const length : {1, 63, 64, 130}) {
-      Attention const a{.batch = 2, .queries = length, .keys = length, .heads = 4, .kv_heads = 2,
-                        .group = 2, .first_head = 0, .head_dim = 24, .scale = 0.2, .causal = causal};
+      Attention const a{.batch = 2,
+                        .queries = length,
+                        .keys = length,
+                        .heads = 4,
+                        .kv_heads = 2,
+                        .group = 2,
+                        .first_head = 0,
+                        .head_dim = 24,
+                        .scale = 0.2,
+                        .causal = causal};
       auto const wide = size(2 * length * 4 * 24), narrow = size(2 * length * 2 * 24);
       Numbers const q(wide, 1), k(narrow, 2), v(narrow, 3), dout(wide, 4);
       Numbers out(wide), sums(size(2 * 4 * length)), dq(wide), dk(narrow), dv(narrow);
@@ -148,9 +157,15 @@ TEST_CASE("updates are those of plain loops") {
   constexpr std::int64_t n = 1003;
   Numbers const g(n, 1);
   Numbers w(n, 2), m(n, 3, 0.1), v(n);
-  for (std::size_t i = 0; i < n; ++i) v.d[i] = static_cast<double>(v.f[i] = 0.01f + m.f[i] * m.f[i]);
-  AdamWStep const step{.rate = 1e-2, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8,
-                       .weight_decay = 0.1, .correction1 = 0.3, .correction2 = 0.2,
+  for (std::size_t i = 0; i < n; ++i)
+    v.d[i] = static_cast<double>(v.f[i] = 0.01f + m.f[i] * m.f[i]);
+  AdamWStep const step{.rate = 1e-2,
+                       .beta1 = 0.9,
+                       .beta2 = 0.95,
+                       .epsilon = 1e-8,
+                       .weight_decay = 0.1,
+                       .correction1 = 0.3,
+                       .correction2 = 0.2,
                        .gradient_scale = 0.7};
   SimdKernels::adamw(step, n, g.f.data(), w.f.data(), m.f.data(), v.f.data());
   Plain::adamw(step, n, g.d.data(), w.d.data(), m.d.data(), v.d.data());

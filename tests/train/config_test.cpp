@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <algorithm>
-#include <nxd/train/config_rules.hpp>
-#include <nxd/train/config_text.hpp>
 #include <set>
 #include <string>
+
+#include <doctest/doctest.h>
+
+#include <nxd/train/config_rules.hpp>
+#include <nxd/train/config_text.hpp>
 
 namespace {
 

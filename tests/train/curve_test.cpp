@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <cmath>
-#include <nxd/train/curve.hpp>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
+
+#include <nxd/train/curve.hpp>
 
 using nxd::Charset;
 using nxd::CurvePoint;

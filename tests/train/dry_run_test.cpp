@@ -32,8 +32,7 @@ std::vector<StepCost> costs_of(C comm, PipelineJob const& job) {
   return costs;
 }
 
-template <class Region, class Strategy>
-void check_exact(PipelineJob const& job) {
+template <class Region, class Strategy> void check_exact(PipelineJob const& job) {
   CAPTURE(job.kind);
   CAPTURE(job.pp);
   CAPTURE(job.tp);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <nxd/train/metrics.hpp>
 #include <string>
+
+#include <doctest/doctest.h>
+
+#include <nxd/train/metrics.hpp>
 
 namespace fs = std::filesystem;
 
@@ -45,7 +46,8 @@ TEST_CASE("A step is one JSON object on one line") {
   m.val_loss = 2.5;
   CHECK(nxd::to_json(m).ends_with(R"("step_ms":41.25,"val_loss":2.5})"));
   m.peak_bytes = 1 << 20, m.sent_bytes = 0;
-  CHECK(nxd::to_json(m).ends_with(R"("step_ms":41.25,"peak_bytes":1048576,"sent_bytes":0,"val_loss":2.5})"));
+  CHECK(nxd::to_json(m).ends_with(
+      R"("step_ms":41.25,"peak_bytes":1048576,"sent_bytes":0,"val_loss":2.5})"));
   auto const read = nxd::parse_metrics(nxd::to_json(m));
   REQUIRE(read);
   CHECK(read->peak_bytes == m.peak_bytes);

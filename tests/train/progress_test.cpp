@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sstream>
+#include <string>
+
 #include <doctest/doctest.h>
 
 #include <nxd/train/progress.hpp>
-#include <sstream>
-#include <string>
 
 namespace {
 

@@ -7,8 +7,7 @@ namespace nxd {
 
 namespace detail {
 
-template <class D, class... Ds>
-consteval bool is_last(Shape<Ds...>) {
+template <class D, class... Ds> consteval bool is_last(Shape<Ds...>) {
   bool last = false;
   ((last = std::same_as<D, Ds>), ...);
   return last;
@@ -20,8 +19,7 @@ struct Lines {
   std::int64_t length;
 };
 
-template <class X, class D>
-constexpr Lines lines(auto const& plan) {
+template <class X, class D> constexpr Lines lines(auto const& plan) {
   auto const length = X::template local_extent<D>(plan);
   return {X::local_size(plan) / length, length};
 }
@@ -29,7 +27,8 @@ constexpr Lines lines(auto const& plan) {
 }  // namespace detail
 
 /// D is the last dimension of X: its lines are contiguous.
-template <class D, class X> inline constexpr bool is_last_dim = detail::is_last<D>(typename X::shape{});
+template <class D, class X>
+inline constexpr bool is_last_dim = detail::is_last<D>(typename X::shape{});
 
 /// Makes distributions of the lines of factor * x along D, the last dimension.
 template <TensorDim D, class X, class W>
@@ -42,9 +41,8 @@ constexpr auto softmax(Var<X, W> const& x, double factor = 1) {
   using Y = relaid_t<X, typename M::layout>;
   auto const y = world.template make<Y>();
   auto const lines = detail::lines<X, D>(world.plan);
-  compute<B>([&](auto k) {
-    k.softmax(lines.count, lines.length, factor, data(x.value()), data(y));
-  });
+  compute<B>(
+      [&](auto k) { k.softmax(lines.count, lines.length, factor, data(x.value()), data(y)); });
   return world.record_if(
       M{}, y,
       [gx = x.slot(), &world, y, lines, factor]<class G>(Local<G, B> const& dy) {
@@ -75,8 +73,10 @@ constexpr auto rms_norm(Var<X, W> const& x, Var<Y, W> const& weight, double epsi
   auto const lines = detail::lines<X, D>(world.plan);
   auto const inverse = B::template allocate<T>(lines.count);
   auto const z = world.template make<Z>();
-  compute<B>([&](auto k) { k.rms_norm(lines.count, lines.length, epsilon, data(x.value()), data(weight.value()),
-                         data(z), B::data(inverse)); });
+  compute<B>([&](auto k) {
+    k.rms_norm(lines.count, lines.length, epsilon, data(x.value()), data(weight.value()), data(z),
+               B::data(inverse));
+  });
   return world.record_if(
       Scaled{}, z,
       [gx = x.slot(), gw = weight.slot(), &world, x = x.value(), w = weight.value(), inverse,
@@ -87,8 +87,10 @@ constexpr auto rms_norm(Var<X, W> const& x, Var<Y, W> const& weight, double epsi
         using dW = detail::product_tensor_t<typename Y::shape, X, G, W>;
         auto const dx = world.template make<dX>();
         auto const dw = world.template make<dW>();
-        compute<B>([&](auto k) { k.rms_norm_pull(lines.count, lines.length, data(x), data(w), B::data(inverse),
-                                    data(dz), data(dx), data(dw)); });
+        compute<B>([&](auto k) {
+          k.rms_norm_pull(lines.count, lines.length, data(x), data(w), B::data(inverse), data(dz),
+                          data(dx), data(dw));
+        });
         gx.accumulate(dx);
         gw.accumulate(dw);
       },

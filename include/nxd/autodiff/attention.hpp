@@ -8,16 +8,14 @@ namespace nxd {
 
 namespace detail {
 
-template <class K, class V, class... As>
-constexpr void check_values(Mesh<As...>) {
+template <class K, class V, class... As> constexpr void check_values(Mesh<As...>) {
   static_assert((matches<Expected<placement_t<K, As>>, Got<placement_t<V, As>>> && ...),
                 "attention: the values are not placed as the keys are");
 }
 
-template <class Plan, class Heads, class KvHeads>
-constexpr void check_key_heads() {
-  constexpr auto verdict = check_groups(Plan::template static_extent<Heads>,
-                                        Plan::template static_extent<KvHeads>);
+template <class Plan, class Heads, class KvHeads> constexpr void check_key_heads() {
+  constexpr auto verdict =
+      check_groups(Plan::template static_extent<Heads>, Plan::template static_extent<KvHeads>);
   static_assert(nxd::accepted<verdict.broken, verdict.lhs, verdict.rhs>,
                 "attention: each key head serves a whole number of query heads");
 }
@@ -72,8 +70,10 @@ constexpr auto attention(Var<Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, LQ>, W
   world.ledger.flops += forward;
   auto const sums = B::template allocate<T>(sizes.batch * sizes.heads * sizes.queries);
   auto const z = world.template make<Z>();
-  compute<B>([&](auto kernels) { kernels.attention(sizes, data(q.value()), data(k.value()), data(v.value()), data(z),
-                          B::data(sums)); });
+  compute<B>([&](auto kernels) {
+    kernels.attention(sizes, data(q.value()), data(k.value()), data(v.value()), data(z),
+                      B::data(sums));
+  });
   return world.record_if(
       M{}, z,
       [gq = q.slot(), gk = k.slot(), gv = v.slot(), &world, q = q.value(), k = k.value(),
@@ -82,8 +82,10 @@ constexpr auto attention(Var<Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, LQ>, W
         auto const dq = world.template make<gradient_t<Q, typename W::mesh>>();
         auto const dk = world.template make<gradient_t<K, typename W::mesh>>();
         auto const dv = world.template make<gradient_t<V, typename W::mesh>>();
-        compute<B>([&](auto kernels) { kernels.attention_pull(sizes, data(q), data(k), data(v), data(z), B::data(sums),
-                                     data(dz), data(dq), data(dk), data(dv)); });
+        compute<B>([&](auto kernels) {
+          kernels.attention_pull(sizes, data(q), data(k), data(v), data(z), B::data(sums), data(dz),
+                                 data(dq), data(dk), data(dv));
+        });
         gq.accumulate(dq);
         gk.accumulate(dk);
         gv.accumulate(dv);

@@ -12,8 +12,7 @@ template <class... Ds> Summed<Ds...> summed(Shape<Ds...>);
 template <class... Ds> Kept<Ds...> kept(Shape<Ds...>);
 
 /// What becomes of the dimensions that X and Y share, if their product has shape S.
-template <class S, class X, class Y>
-struct Roles {
+template <class S, class X, class Y> struct Roles {
   using shared = decltype(common(typename X::shape{}, typename Y::shape{}));
   using summed = decltype(without(shared{}, S{}));
   using rule =
@@ -24,11 +23,9 @@ template <class S, class X, class Y, class W>
 using product_t = Meeting<typename Roles<S, X, Y>::rule, X, Y, typename W::mesh>;
 
 template <class S, class X, class Y, class W>
-using product_tensor_t =
-    Tensor<typename X::element, S, typename product_t<S, X, Y, W>::layout>;
+using product_tensor_t = Tensor<typename X::element, S, typename product_t<S, X, Y, W>::layout>;
 
-template <class X, class... Ds>
-constexpr std::int64_t local_terms(auto const& plan, Shape<Ds...>) {
+template <class X, class... Ds> constexpr std::int64_t local_terms(auto const& plan, Shape<Ds...>) {
   return (X::template local_extent<Ds>(plan) * ... * 1);
 }
 
@@ -40,10 +37,8 @@ constexpr void multiply(W& world, Local<X, B> const& x, Local<Y, B> const& y,
   B::kernels::multiply(product_of<X, Y, Z>(world.plan), data(x), data(y), z, accumulate);
 }
 
-template <class Z, class X, class Y, class W>
-constexpr void bill_product(W& world) {
-  auto const terms =
-      local_terms<X>(world.plan, typename Roles<typename Z::shape, X, Y>::summed{});
+template <class Z, class X, class Y, class W> constexpr void bill_product(W& world) {
+  auto const terms = local_terms<X>(world.plan, typename Roles<typename Z::shape, X, Y>::summed{});
   world.ledger.flops += 2 * terms * Z::local_size(world.plan);
 }
 
@@ -74,15 +69,18 @@ template <class X, class Y>
 using unshared_t = decltype(without(typename X::shape{}, typename Y::shape{}) +
                             without(typename Y::shape{}, typename X::shape{}));
 
+/// The dimensions of a product S of X and Y that neither of them has, and those it should have and
+/// has not.
+template <class S, class X, class Y>
+using foreign_t = decltype(without(without(S{}, typename X::shape{}), typename Y::shape{}));
+template <class S, class X, class Y> using missing_t = decltype(without(unshared_t<X, Y>{}, S{}));
+
 }  // namespace detail
 
 /// Every dimension of the result comes from an operand, and what only one of them has stays.
 template <class S, class X, class Y>
-inline constexpr bool is_product_of =
-    std::same_as<decltype(detail::without(detail::unshared_t<X, Y>{}, S{})), Shape<>> &&
-    std::same_as<decltype(detail::without(detail::without(S{}, typename X::shape{}),
-                                          typename Y::shape{})),
-                 Shape<>>;
+inline constexpr bool is_product_of = std::is_same_v<detail::foreign_t<S, X, Y>, Shape<>>&&
+    std::is_same_v<detail::missing_t<S, X, Y>, Shape<>>;
 
 template <class T, class U> inline constexpr bool is_one_element_type = std::same_as<T, U>;
 
@@ -119,7 +117,7 @@ constexpr auto contract(Var<X, W> const& x, Var<Y, W> const& y) {
 }
 
 /// Refuses operands of different worlds.
-template <class X, class Y, class V, class W> requires(!std::same_as<V, W>)
+template <class X, class Y, class V, OtherThan<V> W>
 constexpr auto contract(Var<X, V> const&, Var<Y, W> const& y) {
   static_assert(is_one_world<V, W>, "contract: the operands belong to different worlds");
   return y;

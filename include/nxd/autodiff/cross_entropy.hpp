@@ -38,9 +38,9 @@ void combine_stats(auto& comm, Line along, std::span<T> stats, std::span<T> scra
 }  // namespace detail
 
 /// Cross-entropy of each token: log(sum(exp(logits))) - the logit of its label, where
-/// `label_smoothing` s mixes the label with the mean over all classes, (1 - s) and s, and `z_loss` z
-/// adds z log(sum(exp))^2 (Chowdhery et al., 2022). A token whose label is `ignore_index` costs 0.
-/// In: logits[Ds..., D], whole or split along D, not changed; labels[Ds...]. Out: loss[Ds...].
+/// `label_smoothing` s mixes the label with the mean over all classes, (1 - s) and s, and `z_loss`
+/// z adds z log(sum(exp))^2 (Chowdhery et al., 2022). A token whose label is `ignore_index` costs
+/// 0. In: logits[Ds..., D], whole or split along D, not changed; labels[Ds...]. Out: loss[Ds...].
 /// Cost: one pass over the logits forward, one backward; 5 numbers a token sent over a split.
 template <TensorDim D, class T, class I, TensorDim... Ds, class LX, class LY, class W>
 constexpr auto cross_entropy(Var<Tensor<T, Shape<Ds..., D>, LX>, W> const& logits,
@@ -62,9 +62,9 @@ constexpr auto cross_entropy(Var<Tensor<T, Shape<Ds..., D>, LX>, W> const& logit
   auto const z = world.template make<Z>();
 
   [&]<class... As>(Mesh<As...>) {
-    ((world.ledger.bytes_sent +=
-      5 * 2 * (sizes.rows * static_cast<std::int64_t>(sizeof(T)) / extent<As>(world.plan) *
-               (extent<As>(world.plan) - 1))),
+    ((world.ledger.bytes_sent += 5 * 2 *
+                                 (sizes.rows * static_cast<std::int64_t>(sizeof(T)) /
+                                  extent<As>(world.plan) * (extent<As>(world.plan) - 1))),
      ...);
   }(decltype(detail::splitting_axis<D, X>(typename W::mesh{})){});
 
@@ -87,8 +87,8 @@ constexpr auto cross_entropy(Var<Tensor<T, Shape<Ds..., D>, LX>, W> const& logit
       auto const sum = B::data(sums)[r] = s[0] + std::log(s[1]);
       auto const smooth = static_cast<T>(label_smoothing);
       auto const mean = s[3] / static_cast<T>(options.vocabulary);
-      auto const loss = sum - (1 - smooth) * s[2] - smooth * mean +
-                        static_cast<T>(z_loss) * sum * sum;
+      auto const loss =
+          sum - (1 - smooth) * s[2] - smooth * mean + static_cast<T>(z_loss) * sum * sum;
       data(z)[r] = data(labels.value())[r] == ignore_index ? T{} : loss;
     }
   return world.record_if(
@@ -96,8 +96,10 @@ constexpr auto cross_entropy(Var<Tensor<T, Shape<Ds..., D>, LX>, W> const& logit
       [g = logits.slot(), &world, logits = logits.value(), labels = labels.value(), sums, sizes,
        options](auto const& dz) {
         auto const dx = world.template make<gradient_t<X, typename W::mesh>>();
-        compute<B>([&](auto k) { k.cross_entropy_pull(sizes, data(logits), data(labels), B::data(sums), data(dz),
-                                         options, data(dx)); });
+        compute<B>([&](auto k) {
+          k.cross_entropy_pull(sizes, data(logits), data(labels), B::data(sums), data(dz), options,
+                               data(dx));
+        });
         g.accumulate(dx);
       },
       logits.slot());

@@ -38,14 +38,14 @@ constexpr auto operator+(Var<X, W> const& x, Var<Y, W> const& y) {
 }
 
 /// a x, element by element, for a number a.
-template <class X, class W>
-constexpr auto scale(double a, Var<X, W> const& x) {
+template <class X, class W> constexpr auto scale(double a, Var<X, W> const& x) {
   auto& world = x.world();
   using B = typename W::backend;
   auto const scaled = [&world, a]<class Y>(Local<Y, B> const& from) {
     auto const to = world.template make<Y>();
-    compute<B>([&](auto k) { k.scale(Y::local_size(world.plan), static_cast<typename Y::element>(a), data(from),
-                        data(to)); });
+    compute<B>([&](auto k) {
+      k.scale(Y::local_size(world.plan), static_cast<typename Y::element>(a), data(from), data(to));
+    });
     return to;
   };
   return world.record(
@@ -59,8 +59,7 @@ constexpr auto scale(double a, Var<X, W> const& x) {
 namespace detail {
 
 /// f(x), element by element, where f has a derivative.
-template <class F, class X, class W>
-constexpr auto apply(F f, Var<X, W> const& x) {
+template <class F, class X, class W> constexpr auto apply(F f, Var<X, W> const& x) {
   auto& world = x.world();
   using B = typename W::backend;
   using M = Meeting<Nonlinear, X, X, typename W::mesh>;
@@ -84,16 +83,11 @@ constexpr auto apply(F f, Var<X, W> const& x) {
 
 /// The Gaussian error linear unit of one number.
 struct Gelu {
-  template <class T>
-  static T share(T x) {
+  template <class T> static T share(T x) {
     return (1 + std::erf(x / std::numbers::sqrt2_v<T>)) / 2;
   }
-  template <class T>
-  T operator()(T x) const {
-    return x * share(x);
-  }
-  template <class T>
-  static T derivative(T x) {
+  template <class T> T operator()(T x) const { return x * share(x); }
+  template <class T> static T derivative(T x) {
     constexpr auto density_at_zero = std::numbers::inv_sqrtpi_v<T> / std::numbers::sqrt2_v<T>;
     return share(x) + x * density_at_zero * std::exp(-x * x / 2);
   }
@@ -101,12 +95,8 @@ struct Gelu {
 
 /// The sigmoid linear unit of one number.
 struct Silu {
-  template <class T>
-  T operator()(T x) const {
-    return x / (1 + std::exp(-x));
-  }
-  template <class T>
-  static T derivative(T x) {
+  template <class T> T operator()(T x) const { return x / (1 + std::exp(-x)); }
+  template <class T> static T derivative(T x) {
     auto const s = 1 / (1 + std::exp(-x));
     return s * (1 + x * (1 - s));
   }
@@ -115,14 +105,12 @@ struct Silu {
 }  // namespace detail
 
 /// Gaussian error linear unit, element by element.
-template <class X, class W>
-constexpr auto gelu(Var<X, W> const& x) {
+template <class X, class W> constexpr auto gelu(Var<X, W> const& x) {
   return detail::apply(detail::Gelu{}, x);
 }
 
 /// Sigmoid linear unit, element by element.
-template <class X, class W>
-constexpr auto silu(Var<X, W> const& x) {
+template <class X, class W> constexpr auto silu(Var<X, W> const& x) {
   return detail::apply(detail::Silu{}, x);
 }
 

@@ -19,8 +19,7 @@ struct Split {
   constexpr std::int64_t size() const { return outer * length * inner; }
 };
 
-template <class X, class D>
-constexpr Split split_at(auto const& plan) {
+template <class X, class D> constexpr Split split_at(auto const& plan) {
   Split split;
   bool after = false;
   auto const count = [&]<class E>(E) {
@@ -39,12 +38,10 @@ constexpr Split split_at(auto const& plan) {
 template <class X> using values_t = std::span<typename X::element>;
 template <class X> using constants_t = std::span<typename X::element const>;
 
-template <class X, class B>
-auto values(auto const& plan, Local<X, B> const& x) {
+template <class X, class B> auto values(auto const& plan, Local<X, B> const& x) {
   return values_t<X>(data(x), static_cast<std::size_t>(X::local_size(plan)));
 }
-template <class X, class B>
-auto constants(auto const& plan, Local<X, B> const& x) {
+template <class X, class B> auto constants(auto const& plan, Local<X, B> const& x) {
   return constants_t<X>(data(x), static_cast<std::size_t>(X::local_size(plan)));
 }
 
@@ -53,8 +50,7 @@ auto constants(auto const& plan, Local<X, B> const& x) {
 
 template <Way> struct Travel;
 
-template <>
-struct Travel<Way::all_gather> {
+template <> struct Travel<Way::all_gather> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
     auto const from = split_at<X, D>(world.plan);
@@ -72,8 +68,7 @@ struct Travel<Way::all_gather> {
   }
 };
 
-template <>
-struct Travel<Way::reduce_scatter> {
+template <> struct Travel<Way::reduce_scatter> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
     auto const to = split_at<Y, D>(world.plan);
@@ -91,8 +86,7 @@ struct Travel<Way::reduce_scatter> {
   }
 };
 
-template <>
-struct Travel<Way::all_reduce> {
+template <> struct Travel<Way::all_reduce> {
   template <class Y, class, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
     if constexpr (B::has_elements) std::ranges::copy(constants(world.plan, x), data(y));
@@ -100,8 +94,7 @@ struct Travel<Way::all_reduce> {
   }
 };
 
-template <>
-struct Travel<Way::all_to_all> {
+template <> struct Travel<Way::all_to_all> {
   /// From slices of E to slices of D: every rank gets its slice of D of every rank's slice of E.
   template <class Y, class D, class E, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
@@ -122,8 +115,7 @@ struct Travel<Way::all_to_all> {
   }
 };
 
-template <>
-struct Travel<Way::cut> {
+template <> struct Travel<Way::cut> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
     if constexpr (!B::has_elements) return;
@@ -134,8 +126,7 @@ struct Travel<Way::cut> {
   }
 };
 
-template <>
-struct Travel<Way::embed> {
+template <> struct Travel<Way::embed> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
     if constexpr (!B::has_elements) return;
@@ -147,20 +138,20 @@ struct Travel<Way::embed> {
   }
 };
 
-template <>
-struct Travel<Way::once> {
+template <> struct Travel<Way::once> {
   template <class Y, class, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
     if constexpr (!B::has_elements) return;
     auto const to = values(world.plan, y);
-    if (along.place == 0) std::ranges::copy(constants(world.plan, x), to.begin());
-    else std::ranges::fill(to, typename Y::element{});
+    if (along.place == 0)
+      std::ranges::copy(constants(world.plan, x), to.begin());
+    else
+      std::ranges::fill(to, typename Y::element{});
   }
 };
 
 /// The ranks that a move takes place among, seen from this one.
-template <class From, class W>
-constexpr Line line_of(W const& world) {
+template <class From, class W> constexpr Line line_of(W const& world) {
   auto const whole = line<typename From::axis>(world.plan, world.rank());
   if constexpr (requires { typename Slicing<From>::copies; })
     if constexpr (!std::same_as<typename Slicing<From>::copies, Once>)
@@ -182,11 +173,10 @@ inline constexpr bool slices_in_order = way<From, To> == Way::stay || [] {
 /// The move is legal, and what moves is where a type says.
 template <class From, class To, class L>
 inline constexpr bool can_move =
-    has_road<From, To> && slices_in_order<From, To, L> && !is_unknown<From>;
+    has_road<From, To>&& slices_in_order<From, To, L> && !is_unknown<From>;
 
 /// What moves has no padding.
-template <class From, class To>
-constexpr void require_whole(auto const& world, Line along) {
+template <class From, class To> constexpr void require_whole(auto const& world, Line along) {
   [[maybe_unused]] auto const check = [&]<class D>(std::type_identity<D>) {
     if constexpr (!std::same_as<D, void>)
       require(D::name, check_split(extent<D>(world.plan), along.count));
@@ -206,20 +196,24 @@ constexpr auto redistribute(W& world, Local<X, B> const& x) {
   static_assert(has_road<From, To>, "redistribute: no collective leads from here to there");
   static_assert(detail::slices_in_order<From, To, typename X::layout>,
                 "redistribute: an inner axis slices this dimension; move that one first");
-  if constexpr (how == Way::stay) return as<Y>(x);
+  if constexpr (how == Way::stay)
+    return as<Y>(x);
   else {
     auto const along = detail::line_of<From>(world);
-    using Whole = std::conditional_t<how == Way::all_reduce, X, placed_t<X, Replicate<typename To::axis>>>;
+    using Whole =
+        std::conditional_t<how == Way::all_reduce, X, placed_t<X, Replicate<typename To::axis>>>;
     world.ledger.bytes_sent += bytes_sent(how, Whole::local_bytes(world.plan), along.count);
     if (along.count == 1) return as<Y>(x);
-    if constexpr (how != Way::all_reduce && how != Way::once) detail::require_whole<From, To>(world, along);
+    if constexpr (how != Way::all_reduce && how != Way::once)
+      detail::require_whole<From, To>(world, along);
     auto const y = world.template make<Y>();
     if constexpr (how != Way::none) {
       using Sliced = std::conditional_t<std::same_as<typename Slicing<To>::dim, void>, From, To>;
       using D = typename Slicing<Sliced>::dim;
       if constexpr (how == Way::all_to_all)
         detail::Travel<how>::template go<Y, D, typename Slicing<From>::dim>(world, along, x, y);
-      else detail::Travel<how>::template go<Y, D>(world, along, x, y);
+      else
+        detail::Travel<how>::template go<Y, D>(world, along, x, y);
     }
     return y;
   }
@@ -227,18 +221,19 @@ constexpr auto redistribute(W& world, Local<X, B> const& x) {
 
 /// Takes x to placement To on To's axis. Its gradient takes the road between the cotangents: the
 /// backward pass of an all-gather is a reduce-scatter because the types say so.
-template <Placement To, class X, class W>
-constexpr auto redistribute(Var<X, W> const& x) {
+template <Placement To, class X, class W> constexpr auto redistribute(Var<X, W> const& x) {
   using From = placement_t<X, typename To::axis>;
   auto& world = x.world();
   auto const y = redistribute<To>(world, x.value());
-  if constexpr (!detail::can_move<From, To, typename X::layout>) return world.constant(y);
-  else return world.record(
-      y,
-      [gx = x.slot(), &world](auto const& dy) {
-        if (gx.wanted()) gx.accumulate(redistribute<cotangent_t<From>>(world, dy));
-      },
-      x.slot());
+  if constexpr (!detail::can_move<From, To, typename X::layout>)
+    return world.constant(y);
+  else
+    return world.record(
+        y,
+        [gx = x.slot(), &world](auto const& dy) {
+          if (gx.wanted()) gx.accumulate(redistribute<cotangent_t<From>>(world, dy));
+        },
+        x.slot());
 }
 
 }  // namespace nxd

@@ -10,16 +10,14 @@
 namespace nxd {
 
 /// Cosines and sines of every position's angles: [positions][head_dim / 2].
-template <class B>
-struct Angles {
+template <class B> struct Angles {
   using T = typename B::element;
   std::int64_t half = 0;  ///< of the head dimension
   typename B::template buffer<T> cosines{}, sines{};
 };
 
 /// The angles position * frequencies[i] for `positions` positions. Computed in double.
-template <class B>
-Angles<B> make_angles(std::int64_t positions, auto const& frequencies) {
+template <class B> Angles<B> make_angles(std::int64_t positions, auto const& frequencies) {
   using T = typename B::element;
   auto const half = static_cast<std::int64_t>(std::size(frequencies));
   Angles<B> angles{half, B::template allocate<T>(positions * half),
@@ -63,7 +61,7 @@ constexpr auto rotate(Var<Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, L>, W> co
                          Z::template local_extent<Heads>(plan), extent<HeadDim>(plan)};
       auto const first = Z::template local_first<Seq>(plan, world.rank()) * angles.half;
       kernels.rotate(sizes, data(from), B::data(angles.cosines) + first,
-                         B::data(angles.sines) + first, data(to), direction);
+                     B::data(angles.sines) + first, data(to), direction);
     });
     return to;
   };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+
 #include <nxd/autodiff/rename.hpp>
 #include <nxd/core/expects.hpp>
 

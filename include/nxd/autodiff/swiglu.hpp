@@ -8,10 +8,10 @@ namespace nxd {
 namespace detail {
 
 template <class D, class X, class L>
-using without_dim_t = Tensor<typename X::element, decltype(without(typename X::shape{}, Shape<D>{})), L>;
+using without_dim_t =
+    Tensor<typename X::element, decltype(without(typename X::shape{}, Shape<D>{})), L>;
 
-template <class D, class... Ds>
-consteval bool is_next_to_last(Shape<Ds...>) {
+template <class D, class... Ds> consteval bool is_next_to_last(Shape<Ds...>) {
   bool before = false, last = false;
   ((before = last, last = std::same_as<D, Ds>), ...);
   return before;
@@ -20,7 +20,8 @@ consteval bool is_next_to_last(Shape<Ds...>) {
 }  // namespace detail
 
 /// D is the last dimension but one of shape S.
-template <class D, class S> inline constexpr bool is_next_to_last_dim = detail::is_next_to_last<D>(S{});
+template <class D, class S>
+inline constexpr bool is_next_to_last_dim = detail::is_next_to_last<D>(S{});
 
 /// Gate and up are two. What is not known yet is not judged yet.
 constexpr Verdict check_pair(std::int64_t extent) {
@@ -30,8 +31,7 @@ constexpr Verdict check_pair(std::int64_t extent) {
 
 /// The gated unit of Llama: silu(gate) * up. Pair is a dimension of extent 2: gate, then up.
 /// In: x[..., Pair, D], whole along Pair. Out: y[..., D] (Shazeer, "GLU variants", 2020).
-template <TensorDim Pair, class X, class W>
-constexpr auto swiglu(Var<X, W> const& x) {
+template <TensorDim Pair, class X, class W> constexpr auto swiglu(Var<X, W> const& x) {
   auto& world = x.world();
   using B = typename W::backend;
   using M = Meeting<Along<Pair>, X, X, typename W::mesh>;

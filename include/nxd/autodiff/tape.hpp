@@ -17,26 +17,23 @@ struct Operation {
 };
 
 /// Where the gradient of a value is gathered.
-template <class G, class B>
-struct Cell {
+template <class G, class B> struct Cell {
   Local<G, B> gradient{};
   bool has_gradient = false;
   bool outlives_steps = false;  ///< a weight's: nothing within the step waits for it
 };
 
-/// Nodes come from where the backend says, if it does: a steady step then asks the system for nothing.
+/// Nodes come from where the backend says, if it does: a steady step then asks the system for
+/// nothing.
+template <class B, class T> struct allocator_of { using type = std::allocator<T>; };
 template <class B, class T>
-struct allocator_of {
-  using type = std::allocator<T>;
-};
-template <class B, class T> requires requires { typename B::template allocator<T>; }
+requires requires { typename B::template allocator<T>; }
 struct allocator_of<B, T> {
   using type = typename B::template allocator<T>;
 };
 
 /// A recorded operation as its users see it: the gradient of its value, of type G.
-template <class G, class B, class Pullback>
-struct Recorded final : Operation {
+template <class G, class B, class Pullback> struct Recorded final : Operation {
   Cell<G, B> cell;
   Pullback pullback;
 
@@ -59,8 +56,7 @@ struct Recorded final : Operation {
 };
 
 /// Work that a backward pass has put off: the gradient of a weight.
-template <class B, class Work>
-struct Deferred final : Operation {
+template <class B, class Work> struct Deferred final : Operation {
   Work work;
 
   using allocator = typename allocator_of<B, Deferred>::type;
@@ -83,8 +79,8 @@ struct Deferred final : Operation {
 
 namespace nxd {
 
-/// Operations to differentiate, the last on top. A world has one that it records on; a pipeline gives it
-/// one for each microbatch under way.
+/// Operations to differentiate, the last on top. A world has one that it records on; a pipeline
+/// gives it one for each microbatch under way.
 class Tape {
   using Operation = detail::Operation;
 

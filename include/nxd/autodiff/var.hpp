@@ -11,10 +11,9 @@ namespace nxd {
 template <class X, class M>
 using gradient_t = relaid_t<X, cotangent_layout_t<typename X::layout, M>>;
 
-/// Where pullbacks leave the gradient of a value X. It does not hold the value: a pullback keeps the
-/// values that it needs, and no others live on for it.
-template <class X, class World>
-class Slot {
+/// Where pullbacks leave the gradient of a value X. It does not hold the value: a pullback keeps
+/// the values that it needs, and no others live on for it.
+template <class X, class World> class Slot {
  public:
   using backend = typename World::backend;
   using gradient = gradient_t<X, typename World::mesh>;
@@ -29,8 +28,7 @@ class Slot {
   constexpr bool outlives_steps() const { return cell_->outlives_steps; }
 
   /// Adds g to the gradient. Every pullback ends here, so a wrong one does not compile.
-  template <class G>
-  constexpr void accumulate(Local<G, backend> const& g) const {
+  template <class G> constexpr void accumulate(Local<G, backend> const& g) const {
     static_assert(matches<Expected<gradient>, Got<G>>,
                   "pullback: the gradient has the wrong layout");
     if constexpr (std::same_as<G, gradient>)
@@ -39,12 +37,12 @@ class Slot {
 
   /// Likewise, for what can be computed in place: `f(sum, accumulate)` writes the gradient to `sum`
   /// or adds it there.
-  template <class G>
-  constexpr void gather(auto const& f) const {
+  template <class G> constexpr void gather(auto const& f) const {
     static_assert(matches<Expected<gradient>, Got<G>>,
                   "pullback: the gradient has the wrong layout");
     if (!wanted()) return;
-    For<backend> const purpose(cell_->outlives_steps ? MemoryUse::gradients : MemoryUse::activations);
+    For<backend> const purpose(cell_->outlives_steps ? MemoryUse::gradients
+                                                     : MemoryUse::activations);
     if (cell_->has_gradient && backend::is_shared(cell_->gradient.data)) {
       auto const g = world_->template make<gradient>();
       if constexpr (has_kernels<backend>) f(data(g), false);
@@ -76,8 +74,7 @@ class Slot {
 
 /// A differentiable value: a tensor X, the elements that this rank holds of it, and the slot of its
 /// gradient. Copies share both; the elements live as long as a copy, or a pullback that needs them.
-template <class X, class World>
-class Var {
+template <class X, class World> class Var {
  public:
   using tensor = X;
   using backend = typename World::backend;
@@ -94,7 +91,8 @@ class Var {
   /// The value as a constant: what is made of it has no part in its gradient.
   constexpr Var detached() const { return {*world_, value_}; }
 
-  /// What has been gathered so far; only a parameter or a variable keeps it after the backward pass.
+  /// What has been gathered so far; only a parameter or a variable keeps it after the backward
+  /// pass.
   constexpr Local<gradient, backend> const& grad() const { return cell_->gradient; }
   constexpr bool has_grad() const { return cell_ != nullptr && cell_->has_gradient; }
 

@@ -22,8 +22,7 @@ template <class A> inline constexpr bool is_one_loss<Replicate<A>> = false;
 
 /// What one rank knows: the plan, its peers, the bill so far, and the operations to differentiate.
 /// It outlives what is made in it. One thread uses it.
-template <class P, Backend B = Meta<bf16>, Communicator C = Single>
-class World {
+template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World {
  public:
   using plan_type = P;
   using mesh = typename P::mesh;
@@ -46,15 +45,13 @@ class World {
 
   /// This rank's part of a tensor X, its elements not yet set. @throws PlanError if X cannot be
   /// placed.
-  template <class X>
-  constexpr Local<X, B> make() {
+  template <class X> constexpr Local<X, B> make() {
     auto const size = X::local_size(plan);
     return {B::template allocate<typename X::element>(size)};
   }
 
   /// Likewise, element i being `f(i)`, i counted over all ranks; padding is zero.
-  template <class X>
-  constexpr Local<X, B> make(auto const& f) {
+  template <class X> constexpr Local<X, B> make(auto const& f) {
     auto made = make<X>();
     if constexpr (B::has_elements) {
       using T = typename X::element;
@@ -68,14 +65,12 @@ class World {
   }
 
   /// A value without a gradient: an input, a mask.
-  template <class X>
-  constexpr Var<X, World> constant(Local<X, B> value) {
+  template <class X> constexpr Var<X, World> constant(Local<X, B> value) {
     return {*this, std::move(value)};
   }
 
   /// A value that keeps its gradient, as long as the world lives: what one differentiates for.
-  template <class X>
-  constexpr Var<X, World> variable(Local<X, B> value) {
+  template <class X> constexpr Var<X, World> variable(Local<X, B> value) {
     using G = gradient_t<X, mesh>;
     auto* const leaf = detail::Recorded<G, B, Nothing>::make({});
     leaf->cell.outlives_steps = true;
@@ -84,16 +79,14 @@ class World {
   }
 
   /// A weight: a variable whose elements are yet to be set, and paid for in memory.
-  template <class X>
-  constexpr Var<X, World> parameter() {
+  template <class X> constexpr Var<X, World> parameter() {
     ledger.bytes_of_parameters += X::local_bytes(plan);
     For<B> const purpose(MemoryUse::parameters);
     return variable(make<X>());
   }
 
   /// Inputs of random numbers: the same, however they are placed.
-  template <class X>
-  constexpr Var<X, World> random() {
+  template <class X> constexpr Var<X, World> random() {
     return variable(make<X>(Uniform<element>{inputs_++}));
   }
 
@@ -113,8 +106,10 @@ class World {
   template <class Meeting, class Y, class Pullback, class... Xs>
   constexpr Var<Y, World> record_if(Meeting, Local<Y, B> y, Pullback pullback,
                                     Slot<Xs, World> const&... from) {
-    if constexpr (Meeting::ok) return record(std::move(y), std::move(pullback), from...);
-    else return {*this, std::move(y)};
+    if constexpr (Meeting::ok)
+      return record(std::move(y), std::move(pullback), from...);
+    else
+      return {*this, std::move(y)};
   }
 
   /// Runs the pullbacks, last operation first, from the gradient dy of y, and forgets the step.
@@ -125,8 +120,7 @@ class World {
   }
 
   /// Likewise, from a loss, which the ranks share or are yet to sum; `scale` is its gradient.
-  template <class Y>
-  constexpr void backward(Var<Y, World> const& loss, double scale = 1) {
+  template <class Y> constexpr void backward(Var<Y, World> const& loss, double scale = 1) {
     []<class... As>(Mesh<As...>) {
       static_assert((is_one_loss<placement_t<Y, As>> && ...),
                     "backward: each rank's copy of the loss would count; make it Invariant");
@@ -141,10 +135,9 @@ class World {
     tape_.pull_until(nullptr);
   }
 
-  /// A value that comes from elsewhere within the step, such as from the stage before: `sink(gradient)`
-  /// is called when the backward pass has come to it.
-  template <class X, class Sink>
-  constexpr Var<X, World> arriving(Local<X, B> value, Sink sink) {
+  /// A value that comes from elsewhere within the step, such as from the stage before:
+  /// `sink(gradient)` is called when the backward pass has come to it.
+  template <class X, class Sink> constexpr Var<X, World> arriving(Local<X, B> value, Sink sink) {
     return record(std::move(value), std::move(sink));
   }
 

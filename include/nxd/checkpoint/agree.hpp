@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <exception>
-#include <nxd/comm/communicator.hpp>
-#include <nxd/core/error.hpp>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <nxd/comm/communicator.hpp>
+#include <nxd/core/error.hpp>
 
 namespace nxd {
 

@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <nxd/core/expects.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <nxd/core/expects.hpp>
 
 namespace nxd {
 

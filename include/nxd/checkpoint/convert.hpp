@@ -6,10 +6,11 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
-#include <nxd/checkpoint/box.hpp>
-#include <nxd/core/dtype.hpp>
 #include <span>
 #include <string>
+
+#include <nxd/checkpoint/box.hpp>
+#include <nxd/core/dtype.hpp>
 
 namespace nxd {
 

@@ -4,12 +4,13 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <nxd/checkpoint/box.hpp>
-#include <nxd/core/dtype.hpp>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include <nxd/checkpoint/box.hpp>
+#include <nxd/core/dtype.hpp>
 
 namespace nxd {
 

@@ -3,14 +3,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nxd/checkpoint/manifest_text.hpp>
-#include <nxd/checkpoint/names.hpp>
-#include <nxd/checkpoint/shard.hpp>
-#include <nxd/checkpoint/storage.hpp>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <nxd/checkpoint/manifest_text.hpp>
+#include <nxd/checkpoint/names.hpp>
+#include <nxd/checkpoint/shard.hpp>
+#include <nxd/checkpoint/storage.hpp>
 
 namespace nxd {
 

@@ -3,11 +3,12 @@
 
 #include <algorithm>
 #include <map>
-#include <nxd/checkpoint/convert.hpp>
-#include <nxd/checkpoint/entry.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <nxd/checkpoint/convert.hpp>
+#include <nxd/checkpoint/entry.hpp>
 
 namespace nxd::detail {
 

@@ -9,6 +9,7 @@
 
 #include <nxd/checkpoint/inspect.hpp>
 #include <nxd/checkpoint/manifest_text.hpp>
+#include <nxd/core/table.hpp>
 
 namespace nxd {
 
@@ -65,26 +66,6 @@ inline std::string health_text(Health const& health) {
          (health.finite ? "" : ", not finite");
 }
 
-/// Lines of a table, each column as wide as its widest cell.
-inline std::string table_text(std::vector<std::vector<std::string>> const& rows) {
-  std::vector<std::size_t> widths;
-  for (auto const& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      if (i == widths.size()) widths.push_back(0);
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  std::string out;
-  for (auto const& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      out += row[i];
-      if (i + 1 < row.size()) out += std::string(widths[i] - row[i].size() + 2, ' ');
-    }
-    while (out.ends_with(' ')) out.pop_back();
-    out += '\n';
-  }
-  return out;
-}
-
 inline Json facts_json(Manifest const& m) {
   Json::Object layout;
   for (auto const& [axis, ranks] : m.info.layout) layout[axis] = count_json(ranks);
@@ -126,7 +107,7 @@ inline std::string survey_text(std::vector<EntryFacts> const& all, std::int64_t 
     if (!facts.reason.empty())
       remarks += std::string(name(facts.state)) + ": " + facts.reason + "\n";
   }
-  return detail::table_text(rows) + remarks;
+  return table_text(rows, Align::left) + remarks;
 }
 
 /// The same as a JSON array.
@@ -151,7 +132,7 @@ inline std::string manifest_words(Manifest const& m) {
   std::int64_t elements = 0;
   for (auto const& [key, tensor] : m.tensors) elements += volume(whole(tensor.shape));
   auto const or_none = [](std::string const& text) { return text.empty() ? "none" : text; };
-  std::string said = detail::table_text(
+  std::string said = table_text(
       {{"step", std::to_string(m.step) + ", generation " + std::to_string(m.generation)},
        {"health", detail::health_text(m.info.health)},
        {"written by", or_none(detail::layout_text(m))},
@@ -162,17 +143,18 @@ inline std::string manifest_words(Manifest const& m) {
        {"save", m.save_id + ", after " + or_none(m.info.parent_save_id)},
        {"made from", "configuration " + or_none(m.info.config_hash) + ", data " +
                          or_none(m.info.dataset_fp) + ", tokenizer " +
-                         or_none(m.info.tokenizer_fp)}});
+                         or_none(m.info.tokenizer_fp)}},
+      Align::left);
   std::vector<std::vector<std::string>> rows{
       {"kind", "tensor", "type", "shape", "shards", "digest"}};
   for (auto const& [key, tensor] : m.tensors)
     rows.push_back({key.kind, key.name, std::string(name(tensor.dtype)), text(tensor.shape),
                     std::to_string(tensor.chunks.size()), text(tensor.digest)});
-  said += "\n" + detail::table_text(rows);
+  said += "\n" + table_text(rows, Align::left);
   rows = {{"file", "bytes", "chunks"}};
   for (auto const& file : m.files)
     rows.push_back({file.name, std::to_string(file.size), std::to_string(file.crcs.size())});
-  return said + "\n" + detail::table_text(rows);
+  return said + "\n" + table_text(rows, Align::left);
 }
 
 /// The same as a JSON object.

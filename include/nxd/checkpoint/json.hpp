@@ -3,13 +3,15 @@
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json.hpp>
-#include <nxd/core/error.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include <nxd/core/error.hpp>
 
 namespace nxd {
 

@@ -4,12 +4,13 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <string>
+#include <vector>
+
 #include <nxd/checkpoint/box.hpp>
 #include <nxd/checkpoint/crc32c.hpp>
 #include <nxd/checkpoint/digest.hpp>
 #include <nxd/core/dtype.hpp>
-#include <string>
-#include <vector>
 
 namespace nxd {
 

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <charconv>
+#include <string>
+#include <system_error>
+
 #include <nxd/checkpoint/json.hpp>
 #include <nxd/checkpoint/manifest.hpp>
 #include <nxd/checkpoint/names.hpp>
 #include <nxd/checkpoint/safetensors.hpp>
-#include <string>
-#include <system_error>
 
 namespace nxd {
 

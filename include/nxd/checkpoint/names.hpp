@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <nxd/checkpoint/digest.hpp>
-#include <nxd/core/error.hpp>
 #include <optional>
 #include <random>
 #include <string>
 #include <string_view>
+
+#include <nxd/checkpoint/digest.hpp>
+#include <nxd/core/error.hpp>
 
 namespace nxd {
 

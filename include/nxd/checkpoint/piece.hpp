@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <nxd/checkpoint/box.hpp>
-#include <nxd/core/dtype.hpp>
 #include <span>
 #include <string>
 #include <vector>
+
+#include <nxd/checkpoint/box.hpp>
+#include <nxd/core/dtype.hpp>
 
 namespace nxd {
 

@@ -5,14 +5,15 @@
 #include <bit>
 #include <cstring>
 #include <map>
-#include <nxd/checkpoint/box.hpp>
-#include <nxd/checkpoint/json.hpp>
-#include <nxd/checkpoint/names.hpp>
-#include <nxd/core/dtype.hpp>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <nxd/checkpoint/box.hpp>
+#include <nxd/checkpoint/json.hpp>
+#include <nxd/checkpoint/names.hpp>
+#include <nxd/core/dtype.hpp>
 
 namespace nxd {
 

@@ -3,14 +3,15 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include <nxd/checkpoint/manifest.hpp>
 #include <nxd/checkpoint/names.hpp>
 #include <nxd/checkpoint/piece.hpp>
 #include <nxd/checkpoint/safetensors.hpp>
 #include <nxd/checkpoint/storage.hpp>
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace nxd::detail {
 

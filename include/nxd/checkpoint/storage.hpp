@@ -14,11 +14,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <nxd/core/error.hpp>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <nxd/core/error.hpp>
 
 namespace nxd {
 

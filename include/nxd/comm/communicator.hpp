@@ -10,9 +10,9 @@
 
 namespace nxd {
 
-/// What a rank can do with its peers: exchange, never add. A communicator knows no axes; it is handed
-/// a line of ranks, all of which make the same call. Sums are taken in one place, `comm/reduce.hpp`,
-/// and so in one order, whatever carries the data.
+/// What a rank can do with its peers: exchange, never add. A communicator knows no axes; it is
+/// handed a line of ranks, all of which make the same call. Sums are taken in one place,
+/// `comm/reduce.hpp`, and so in one order, whatever carries the data.
 ///
 ///   all_gather(line, in, out)   out = the `in` of the line's ranks, one after the other
 ///   all_to_all(line, in, out)   block i of out = this rank's block of the `in` of rank i
@@ -37,7 +37,8 @@ concept Communicator = requires(C& comm, Line line, std::span<float const> in, s
 template <class T>
 concept Transferable = std::is_trivially_copyable_v<T>;
 
-/// A communicator that may be told of exchanges without elements, spans of nothing, and writes them down.
+/// A communicator that may be told of exchanges without elements, spans of nothing, and writes them
+/// down.
 template <class C> inline constexpr bool keeps_record = false;
 
 }  // namespace nxd

@@ -1,32 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <signal.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <boost/mpi.hpp>
-#include <charconv>
-#include <chrono>
-#include <cstdio>
-#include <csignal>
-#include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <limits>
 #include <map>
 #include <memory>
-#include <nxd/comm/communicator.hpp>
-#include <nxd/core/dtype.hpp>
-#include <nxd/core/error.hpp>
-#include <nxd/core/expects.hpp>
-#include <nxd/core/whereabouts.hpp>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include <boost/mpi.hpp>
+
+#include <nxd/comm/communicator.hpp>
+#include <nxd/core/dtype.hpp>
+#include <nxd/core/error.hpp>
+#include <nxd/core/expects.hpp>
 
 namespace nxd {
 
@@ -130,24 +121,6 @@ class BlockType {
 };
 
 }  // namespace detail
-
-/// MPI from here to the end of its scope, at thread level `funneled`: a rank may have threads, but
-/// the one that made the session makes all calls of MPI. One per program; see `guard_main`, which
-/// keeps it from ending while other ranks wait.
-/// @throws Error if this MPI does not offer the thread level
-class MpiSession {
- public:
-  MpiSession(int& argc, char**& argv)
-      : environment_(argc, argv, boost::mpi::threading::funneled, true) {
-    if (boost::mpi::environment::thread_level() < boost::mpi::threading::funneled)
-      throw Error(ExitCode::internal,
-                  "this MPI allows no threads beside it; use one built with "
-                  "MPI_THREAD_FUNNELED or more");
-  }
-
- private:
-  boost::mpi::environment environment_;
-};
 
 /// A message on its way: the memory that it leaves from or comes to must stay as it is until `wait`
 /// returns, or the end of this object, which waits too (but not on the way out of an error).
@@ -317,65 +290,5 @@ class Mpi {
 };
 
 static_assert(Communicator<Mpi>);
-
-namespace detail {
-
-inline int rank_of_process = 0;
-
-/// When a job ends because one of its ranks did, the launcher stops the others: each says where it was.
-inline void tell_when_stopped() {
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank_of_process);
-  this_process();  // made before a handler asks for it
-  struct sigaction action {};
-  action.sa_handler = [](int signal) {
-    auto const write_text = [](char const* text) {
-      [[maybe_unused]] auto const written = ::write(2, text, std::strlen(text));
-    };
-    if (*this_process().text() != 0) {
-      char number[16] = {};
-      std::to_chars(number, number + sizeof number - 1, rank_of_process);
-      write_text("nxd: rank "), write_text(number), write_text(" was stopped at ");
-      write_text(this_process().text()), write_text("\n");
-    }
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-  };
-  sigaction(SIGTERM, &action, nullptr);
-}
-
-}  // namespace detail
-
-/// Runs `program(Mpi)` under MPI. What it throws ends the whole job at once, with one line that
-/// names the rank, and with the exit code of the error: no other rank waits for one that is gone.
-/// What it returns all ranks must return, since they leave MPI together.
-template <class Program> int guard_main(int argc, char** argv, Program const& program) {
-  MpiSession const session(argc, argv);
-  detail::tell_when_stopped();
-  auto const fail = [](ExitCode code, char const* what) {
-    int rank = 0, size = 1;
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    // What all ranks find wrong, one of them tells: its abort ends the others while they wait.
-    if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    if (rank > 0)
-      std::fprintf(stderr, "nxd: rank %d: %s\n", rank, what);
-    else
-      std::fprintf(stderr, "nxd: %s\n", what);
-    std::fflush(nullptr);
-    if (size > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
-    return static_cast<int>(code);
-  };
-  try {
-    return program(Mpi{});
-  } catch (Error const& e) {
-    return fail(e.code, e.what());
-  } catch (std::bad_alloc const&) {
-    return fail(ExitCode::internal, "out of memory; use more ranks, or a smaller microbatch");
-  } catch (std::exception const& e) {
-    return fail(ExitCode::internal, e.what());
-  } catch (...) {
-    return fail(ExitCode::internal, "something was thrown that is not an exception");
-  }
-}
 
 }  // namespace nxd

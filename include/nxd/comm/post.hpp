@@ -7,8 +7,8 @@
 
 namespace nxd {
 
-/// A communicator whose messages need not be waited for. Each returns a handle with `wait()`; the memory
-/// must stay as it is until then.
+/// A communicator whose messages need not be waited for. Each returns a handle with `wait()`; the
+/// memory must stay as it is until then.
 ///
 ///   post_send(rank, tag, data), post_receive(rank, tag, data)
 template <class C>
@@ -21,8 +21,7 @@ concept PostingCommunicator = Communicator<C> &&
 namespace detail {
 
 /// A message that a communicator with `send` and `receive` alone is yet to take in.
-template <class C, class T>
-class LateReceive {
+template <class C, class T> class LateReceive {
  public:
   LateReceive() = default;
   LateReceive(C& comm, std::int64_t from, int tag, std::span<T> to)
@@ -45,17 +44,22 @@ struct Sent {
 
 }  // namespace detail
 
-/// Starts to send, and to receive. A communicator that cannot post must keep what it sends until it is
-/// received, as `Threads` does: then a send is over at once, and a receive is done when it is waited for.
+/// Starts to send, and to receive. A communicator that cannot post must keep what it sends until it
+/// is received, as `Threads` does: then a send is over at once, and a receive is done when it is
+/// waited for.
 template <Communicator C, class T>
 auto post_send(C& comm, std::int64_t to, int tag, std::span<T const> data) {
-  if constexpr (PostingCommunicator<C>) return comm.post_send(to, tag, data);
-  else return comm.send(to, tag, data), detail::Sent{};
+  if constexpr (PostingCommunicator<C>)
+    return comm.post_send(to, tag, data);
+  else
+    return comm.send(to, tag, data), detail::Sent{};
 }
 template <Communicator C, class T>
 auto post_receive(C& comm, std::int64_t from, int tag, std::span<T> data) {
-  if constexpr (PostingCommunicator<C>) return comm.post_receive(from, tag, data);
-  else return detail::LateReceive<C, T>(comm, from, tag, data);
+  if constexpr (PostingCommunicator<C>)
+    return comm.post_receive(from, tag, data);
+  else
+    return detail::LateReceive<C, T>(comm, from, tag, data);
 }
 
 }  // namespace nxd

@@ -6,12 +6,14 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <nxd/comm/post.hpp>
-#include <nxd/comm/reduce.hpp>
-#include <nxd/core/trace.hpp>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <nxd/comm/post.hpp>
+#include <nxd/comm/reduce.hpp>
+#include <nxd/core/spelling.hpp>
+#include <nxd/core/trace.hpp>
 
 namespace nxd {
 
@@ -64,7 +66,8 @@ struct Sort {
   auto operator<=>(Sort const&) const = default;
 };
 
-/// Rank r of n, without peers, for a dry run: nothing is sent, nothing comes, no element is touched.
+/// Rank r of n, without peers, for a dry run: nothing is sent, nothing comes, no element is
+/// touched.
 class Nobody {
  public:
   /// What is told of every exchange and what it sends, but for messages under way.
@@ -105,8 +108,8 @@ static_assert(Communicator<Nobody>);
 ///   broadcast       data (count - 1) at the root, 0 elsewhere
 ///   send            data                    receive, barrier 0
 ///
-/// Copies write into the same record. It asks for memory when a sort of exchange is new, and no more,
-/// unless it is to keep every call.
+/// Copies write into the same record. It asks for memory when a sort of exchange is new, and no
+/// more, unless it is to keep every call.
 template <Communicator C> class Recorder {
   struct Record {
     std::map<Sort, Traffic> totals;
@@ -116,8 +119,7 @@ template <Communicator C> class Recorder {
   };
 
   /// A message under way; the time for which it is waited is written down.
-  template <class Message>
-  struct Awaited {
+  template <class Message> struct Awaited {
     Message message;
     Trace* trace;
 
@@ -225,7 +227,7 @@ template <Communicator C> class Recorder {
   /// Counts a call; what is returned lives as long as it takes.
   auto note(Exchange exchange, Line line, std::int64_t messages, std::int64_t sent) {
     count(exchange, line, messages, sent);
-    auto const name = [exchange] { return names_of(Exchange{})[static_cast<std::size_t>(exchange)]; };
+    auto const name = [exchange] { return spelling(exchange); };
     auto const pay = [&] {
       if constexpr (requires(Call call) { inner_.pay(call); })
         inner_.pay({exchange, line, messages, sent});

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
+#include <vector>
+
 #include <nxd/comm/communicator.hpp>
 #include <nxd/core/dtype.hpp>
 #include <nxd/core/expects.hpp>
-#include <type_traits>
-#include <vector>
 
 namespace nxd {
 

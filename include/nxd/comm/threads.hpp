@@ -8,14 +8,15 @@
 #include <exception>
 #include <map>
 #include <mutex>
-#include <nxd/comm/reduce.hpp>
-#include <nxd/core/error.hpp>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <tuple>
 #include <typeinfo>
 #include <vector>
+
+#include <nxd/comm/reduce.hpp>
+#include <nxd/core/error.hpp>
 
 namespace nxd {
 
@@ -26,22 +27,20 @@ class Threads {
   /// What a member shows to the others of its line: where its data is, and what
   /// it takes the call for.
   struct Shown {
-    void const *data = nullptr;
+    void const* data = nullptr;
     std::size_t bytes = 0;
     std::string_view operation{};
-    std::int64_t detail = 0; ///< root or operator
-    std::type_info const *element = &typeid(void);
+    std::int64_t detail = 0;  ///< root or operator
+    std::type_info const* element = &typeid(void);
     std::string_view element_name{};
 
-    bool same_call(Shown const &other) const {
-      return bytes == other.bytes && operation == other.operation &&
-             detail == other.detail && *element == *other.element;
+    bool same_call(Shown const& other) const {
+      return bytes == other.bytes && operation == other.operation && detail == other.detail &&
+             *element == *other.element;
     }
     std::string text() const {
-      auto said =
-          std::string(operation) + " of " + std::to_string(bytes) + " bytes";
-      if (!element_name.empty())
-        said += " of " + std::string(element_name);
+      auto said = std::string(operation) + " of " + std::to_string(bytes) + " bytes";
+      if (!element_name.empty()) said += " of " + std::string(element_name);
       return detail == 0 ? said : said + " (" + std::to_string(detail) + ")";
     }
   };
@@ -70,49 +69,41 @@ class Threads {
     /// The first message of a sender and a tag, or the end.
     auto find(std::int64_t from, int tag) {
       auto at = messages.begin();
-      while (at != messages.end() && (at->from != from || at->tag != tag))
-        ++at;
+      while (at != messages.end() && (at->from != from || at->tag != tag)) ++at;
       return at;
     }
   };
 
-public:
+ public:
   /// One rank: a communicator.
   class Rank {
-  public:
-    Rank(Threads &all, std::int64_t rank) : all_(&all), rank_(rank) {}
+   public:
+    Rank(Threads& all, std::int64_t rank) : all_(&all), rank_(rank) {}
 
     std::int64_t rank() const { return rank_; }
     std::int64_t size() const { return std::ssize(all_->mail_); }
 
-    template <Transferable T>
-    void all_gather(Line line, std::span<T const> in, std::span<T> out) {
+    template <Transferable T> void all_gather(Line line, std::span<T const> in, std::span<T> out) {
       NXD_EXPECTS(std::ssize(out) == std::ssize(in) * line.count);
-      meet(line, shown("all_gather", in), [&](Place &place) {
+      meet(line, shown("all_gather", in), [&](Place& place) {
         for (std::int64_t peer = 0; peer < line.count; ++peer)
-          std::copy_n(seen<T>(place, peer), in.size(),
-                      out.begin() + peer * std::ssize(in));
+          std::copy_n(seen<T>(place, peer), in.size(), out.begin() + peer * std::ssize(in));
       });
     }
 
-    template <Transferable T>
-    void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
+    template <Transferable T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
       NXD_EXPECTS(out.size() == in.size() && std::ssize(in) % line.count == 0);
       auto const block = std::ssize(in) / line.count;
-      meet(line, shown("all_to_all", in), [&](Place &place) {
+      meet(line, shown("all_to_all", in), [&](Place& place) {
         for (std::int64_t peer = 0; peer < line.count; ++peer)
-          std::copy_n(seen<T>(place, peer) + line.place * block, block,
-                      out.begin() + peer * block);
+          std::copy_n(seen<T>(place, peer) + line.place * block, block, out.begin() + peer * block);
       });
     }
 
-    template <Transferable T>
-    void broadcast(Line line, std::int64_t root, std::span<T> data) {
-      meet(line, shown("broadcast", std::span<T const>(data), root),
-           [&](Place &place) {
-             if (line.place != root)
-               std::copy_n(seen<T>(place, root), data.size(), data.begin());
-           });
+    template <Transferable T> void broadcast(Line line, std::int64_t root, std::span<T> data) {
+      meet(line, shown("broadcast", std::span<T const>(data), root), [&](Place& place) {
+        if (line.place != root) std::copy_n(seen<T>(place, root), data.size(), data.begin());
+      });
     }
 
     /// Sums in rank order, straight from the peers' memory: see
@@ -120,11 +111,10 @@ public:
     template <Transferable T>
     void reduce_scatter(Line line, std::span<T const> in, std::span<T> out) {
       NXD_EXPECTS(std::ssize(in) == std::ssize(out) * line.count);
-      meet(line, shown("reduce_scatter", in), [&](Place &place) {
+      meet(line, shown("reduce_scatter", in), [&](Place& place) {
         auto const mine = line.place * std::ssize(out);
         detail::join<T>(
-            Op::sum, line.count,
-            [&](std::int64_t peer) { return seen<T>(place, peer) + mine; },
+            Op::sum, line.count, [&](std::int64_t peer) { return seen<T>(place, peer) + mine; },
             out);
       });
     }
@@ -132,136 +122,113 @@ public:
     /// Joins in rank order, straight from the peers' memory: see
     /// `nxd::all_reduce`. Each rank joins the slice that only it touches, in
     /// place; then all copy the slices of the others.
-    template <Transferable T>
-    void all_reduce(Line line, std::span<T> values, Op op) {
-      auto const n = std::ssize(values),
-                 block = (n + line.count - 1) / line.count;
+    template <Transferable T> void all_reduce(Line line, std::span<T> values, Op op) {
+      auto const n = std::ssize(values), block = (n + line.count - 1) / line.count;
       auto const slice = [&](std::int64_t of) {
-        return std::pair(std::min(n, of * block),
-                         std::min(n, (of + 1) * block));
+        return std::pair(std::min(n, of * block), std::min(n, (of + 1) * block));
       };
-      meet(line,
-           shown("all_reduce", std::span<T const>(values),
-                 static_cast<std::int64_t>(op)),
-           [&](Place &place) {
+      meet(line, shown("all_reduce", std::span<T const>(values), static_cast<std::int64_t>(op)),
+           [&](Place& place) {
              auto const mine = slice(line.place);
              detail::join<T>(
                  op, line.count,
-                 [&](std::int64_t peer) {
-                   return seen<T>(place, peer) + mine.first;
-                 },
-                 values.subspan(
-                     static_cast<std::size_t>(mine.first),
-                     static_cast<std::size_t>(mine.second - mine.first)));
+                 [&](std::int64_t peer) { return seen<T>(place, peer) + mine.first; },
+                 values.subspan(static_cast<std::size_t>(mine.first),
+                                static_cast<std::size_t>(mine.second - mine.first)));
              all_->arrive(place, line);
              for (std::int64_t peer = 0; peer < line.count; ++peer) {
                auto const [from, to] = slice(peer);
                if (peer != line.place)
-                 std::copy(seen<T>(place, peer) + from,
-                           seen<T>(place, peer) + to, values.begin() + from);
+                 std::copy(seen<T>(place, peer) + from, seen<T>(place, peer) + to,
+                           values.begin() + from);
              }
            });
     }
 
     /// A message; it is copied, and so the sender goes on at once.
-    template <Transferable T>
-    void send(std::int64_t to, int tag, std::span<T const> data) {
-      auto &box = all_->mailbox(to);
+    template <Transferable T> void send(std::int64_t to, int tag, std::span<T const> data) {
+      auto& box = all_->mailbox(to);
       auto const bytes = std::as_bytes(data);
       {
         std::lock_guard const lock(box.mutex);
-        box.messages.push_back(
-            {rank_, tag, {bytes.begin(), bytes.end()}, shown("message", data)});
+        box.messages.push_back({rank_, tag, {bytes.begin(), bytes.end()}, shown("message", data)});
       }
       box.changed.notify_all();
     }
 
-    template <Transferable T>
-    void receive(std::int64_t from, int tag, std::span<T> data) {
-      auto &box = all_->mailbox(rank_);
+    template <Transferable T> void receive(std::int64_t from, int tag, std::span<T> data) {
+      auto& box = all_->mailbox(rank_);
       std::unique_lock lock(box.mutex);
       auto first = box.messages.end();
       box.changed.wait(lock, [&] {
         first = box.find(from, tag);
         return first != box.messages.end() || all_->failed_;
       });
-      if (first == box.messages.end())
-        throw Released{};
+      if (first == box.messages.end()) throw Released{};
       auto const message = std::move(*first);
       box.messages.erase(first);
       lock.unlock();
       auto const wanted = shown("message", std::span<T const>(data));
       if (!wanted.same_call(message.said))
-        throw Error(ExitCode::desync, "rank " + std::to_string(rank_) +
-                                          " waits for a " + wanted.text() +
-                                          ", but rank " + std::to_string(from) +
+        throw Error(ExitCode::desync, "rank " + std::to_string(rank_) + " waits for a " +
+                                          wanted.text() + ", but rank " + std::to_string(from) +
                                           " sent a " + message.said.text());
       if (!message.bytes.empty())
         std::memcpy(data.data(), message.bytes.data(), message.bytes.size());
     }
 
     void barrier() {
-      meet({0, 1, size(), rank_},
-           shown("barrier", std::span<std::byte const>()), [](Place &) {});
+      meet({0, 1, size(), rank_}, shown("barrier", std::span<std::byte const>()), [](Place&) {});
     }
 
-  private:
+   private:
     template <class T>
     static Shown shown(std::string_view operation, std::span<T const> data,
                        std::int64_t detail = 0) {
-      return {data.data(), data.size_bytes(), operation,
-              detail,      &typeid(T),        element_name<T>()};
+      return {data.data(), data.size_bytes(), operation, detail, &typeid(T), element_name<T>()};
     }
 
-    template <class T>
-    static T const *seen(Place const &place, std::int64_t peer) {
-      return static_cast<T const *>(
-          place.shown[static_cast<std::size_t>(peer)].data);
+    template <class T> static T const* seen(Place const& place, std::int64_t peer) {
+      return static_cast<T const*>(place.shown[static_cast<std::size_t>(peer)].data);
     }
 
     /// Shows `mine` to the line while all of its members read. Who leaves early
     /// does so before anyone reads; from then on all stay until the last has
     /// read.
-    void meet(Line line, Shown mine, auto const &read) {
-      auto &place = all_->place_of(line);
+    void meet(Line line, Shown mine, auto const& read) {
+      auto& place = all_->place_of(line);
       all_->come(place, line, mine);
       for (std::int64_t peer = 0; peer < line.count; ++peer)
-        if (auto const &other = place.shown[static_cast<std::size_t>(peer)];
-            !mine.same_call(other))
-          throw Error(ExitCode::desync, "rank " + std::to_string(rank_) +
-                                            " calls " + mine.text() +
-                                            ", but rank " +
-                                            std::to_string(line.rank(peer)) +
+        if (auto const& other = place.shown[static_cast<std::size_t>(peer)]; !mine.same_call(other))
+          throw Error(ExitCode::desync, "rank " + std::to_string(rank_) + " calls " + mine.text() +
+                                            ", but rank " + std::to_string(line.rank(peer)) +
                                             " calls " + other.text());
       read(place);
       all_->arrive(place, line);
     }
 
-    Threads *all_;
+    Threads* all_;
     std::int64_t rank_;
   };
 
   /// Runs `program(Rank)` once per rank. If one fails, the others are released
   /// from where they wait.
   /// @throws what the first rank to fail has thrown
-  template <class Program>
-  static void run(std::int64_t ranks, Program program) {
+  template <class Program> static void run(std::int64_t ranks, Program program) {
     Threads all(ranks);
     {
       std::vector<std::jthread> threads;
       for (std::int64_t r = 0; r < ranks; ++r)
         threads.emplace_back([&all, &program, r] { all.guard(program, r); });
     }
-    if (all.failure_)
-      std::rethrow_exception(all.failure_);
+    if (all.failure_) std::rethrow_exception(all.failure_);
   }
 
-private:
+ private:
   /// Another rank has failed: nobody will come.
   struct Released {};
 
-  explicit Threads(std::int64_t ranks)
-      : mail_(static_cast<std::size_t>(ranks)) {}
+  explicit Threads(std::int64_t ranks) : mail_(static_cast<std::size_t>(ranks)) {}
 
   template <class T> static constexpr std::string_view element_name() {
     if constexpr (requires { dtype_of<T>::value; })
@@ -270,10 +237,10 @@ private:
       return {};
   }
 
-  void guard(auto &program, std::int64_t rank) {
+  void guard(auto& program, std::int64_t rank) {
     try {
       program(Rank(*this, rank));
-    } catch (Released const &) {
+    } catch (Released const&) {
     } catch (...) {
       fail(std::current_exception());
     }
@@ -282,57 +249,49 @@ private:
   /// Keeps the first failure, and wakes all who wait.
   void fail(std::exception_ptr why) {
     std::lock_guard const lock(mutex_);
-    if (!failure_)
-      failure_ = std::move(why);
+    if (!failure_) failure_ = std::move(why);
     failed_ = true;
-    auto const wake = [](auto &waiters) {
+    auto const wake = [](auto& waiters) {
       { std::lock_guard const after_their_check(waiters.mutex); }
       waiters.changed.notify_all();
     };
-    for (auto &[line, place] : places_)
-      wake(place);
-    for (auto &box : mail_)
-      wake(box);
+    for (auto& [line, place] : places_) wake(place);
+    for (auto& box : mail_) wake(box);
   }
 
-  Mailbox &mailbox(std::int64_t rank) {
+  Mailbox& mailbox(std::int64_t rank) {
     NXD_EXPECTS(rank >= 0 && rank < std::ssize(mail_));
     return mail_[static_cast<std::size_t>(rank)];
   }
 
-  Place &place_of(Line line) {
+  Place& place_of(Line line) {
     std::lock_guard const lock(mutex_);
-    auto &place = places_[{line.first, line.stride, line.count}];
-    if (place.shown.empty())
-      place.shown.resize(static_cast<std::size_t>(line.count));
+    auto& place = places_[{line.first, line.stride, line.count}];
+    if (place.shown.empty()) place.shown.resize(static_cast<std::size_t>(line.count));
     return place;
   }
 
   /// Comes to a line with something to show, and waits for its other members.
-  void come(Place &place, Line line, Shown const &mine) {
+  void come(Place& place, Line line, Shown const& mine) {
     std::unique_lock lock(place.mutex);
     place.shown[static_cast<std::size_t>(line.place)] = mine;
     auto const round = place.round;
-    if (last(place, line))
-      return;
+    if (last(place, line)) return;
     place.changed.wait(lock, [&] { return place.round != round || failed_; });
-    if (place.round == round)
-      throw Released{};
+    if (place.round == round) throw Released{};
   }
 
   /// Waits for the other members of a line, all of which are sure to come.
-  void arrive(Place &place, Line line) {
+  void arrive(Place& place, Line line) {
     std::unique_lock lock(place.mutex);
     auto const round = place.round;
-    if (last(place, line))
-      return;
+    if (last(place, line)) return;
     place.changed.wait(lock, [&] { return place.round != round; });
   }
 
   /// Counts one more member in; the last one opens the door for all.
-  static bool last(Place &place, Line line) {
-    if (++place.waiting < line.count)
-      return false;
+  static bool last(Place& place, Line line) {
+    if (++place.waiting < line.count) return false;
     place.waiting = 0;
     ++place.round;
     place.changed.notify_all();
@@ -348,4 +307,4 @@ private:
 
 static_assert(Communicator<Threads::Rank>);
 
-} // namespace nxd
+}  // namespace nxd

@@ -12,18 +12,21 @@
 namespace nxd {
 
 /// FLOPs and bytes of a rank are counted in 63 bits. @throws ConfigError if a step may need more
-inline void check_countable(TrainingConfig const& config, LlamaConfig const& model, std::int64_t ranks) {
+inline void check_countable(TrainingConfig const& config, LlamaConfig const& model,
+                            std::int64_t ranks) {
   auto const real = [](std::int64_t n) { return static_cast<double>(n); };
   auto const& d = config.distributed_strategy;
   auto const seq = real(sequence_length(config)), hidden = real(model.hidden_size);
-  auto const tokens = real(config.data.global_batch_size) * seq / real(data_parallel_size(config, ranks));
+  auto const tokens =
+      real(config.data.global_batch_size) * seq / real(data_parallel_size(config, ranks));
   // No stage has more than twice its share, or else all layers.
   auto const layers =
-      std::min(real(model.num_hidden_layers), 2 * std::ceil(real(model.num_hidden_layers) /
-                                                            real(d.pipeline_model_parallel_size)));
+      std::min(real(model.num_hidden_layers),
+               2 * std::ceil(real(model.num_hidden_layers) / real(d.pipeline_model_parallel_size)));
   auto const heads = 2 * real(model.num_attention_heads) + 2 * real(model.num_key_value_heads);
-  auto const weights = layers * (heads * real(model.head_dim) + 3 * real(model.intermediate_size)) * hidden +
-                       2 * real(model.vocab_size) * hidden;
+  auto const weights =
+      layers * (heads * real(model.head_dim) + 3 * real(model.intermediate_size)) * hidden +
+      2 * real(model.vocab_size) * hidden;
   auto const scores = layers * seq * real(model.num_attention_heads) * real(model.head_dim);
   // Forward, again, and twice that backward; a weight is two FLOPs, a score and its use are four.
   auto const flops = 4 * tokens * (2 * weights + 4 * scores) / real(d.tensor_model_parallel_size);
@@ -33,8 +36,8 @@ inline void check_countable(TrainingConfig const& config, LlamaConfig const& mod
                       "data.global_batch_size");
 }
 
-/// The rules that a job of so many ranks breaks, a sentence each; none: it can be started. Every rule is
-/// judged by the function that the run, or its plan, asks.
+/// The rules that a job of so many ranks breaks, a sentence each; none: it can be started. Every
+/// rule is judged by the function that the run, or its plan, asks.
 inline std::vector<std::string> broken_rules(TrainingConfig const& config, std::int64_t vocabulary,
                                              std::int64_t ranks) {
   std::vector<std::string> broken;

@@ -41,28 +41,31 @@ inline std::string sentence(CLI::App const& app, CLI::ParseError const& e) {
 }  // namespace detail
 
 /// Does what a command line says. All ranks have the same one. @return the exit code
+/// `start` is called for what all ranks do together, or to know which of them is the first:
+/// `MpiStart`.
 /// @throws Error if it says nothing that can be done, or if doing it fails
-template <Communicator C> int command(C comm, int argc, char const* const* argv) {
+template <JobStart S> int command(S& start, int argc, char const* const* argv) {
   CLI::App app{"Trains large language models over MPI ranks.", "nxd"};
   app.set_version_flag("--version", version_text());
   app.footer(detail::exit_codes);
   app.require_subcommand(0, 1);
 
   Task task{By::first_rank, [&app] { std::cout << app.help(); }, 0};
-  add_train_command(app, task, comm);
+  add_train_command(app, task, start);
   add_generate_command(app, task);
   add_checkpoint_command(app, task);
   add_schedule_command(app, task);
-  add_plan_command(app, task, comm);
+  add_plan_command(app, task, start);
 
+  auto const leads = [&start] { return !start.launched() || start().rank() == 0; };
   try {
     app.parse(argc, argv);
   } catch (CLI::ParseError const& e) {
     if (e.get_exit_code() != 0) throw ConfigError(detail::sentence(app, e));
-    if (comm.rank() == 0) app.exit(e);  // prints the help or the version that was asked for
+    if (leads()) app.exit(e);  // prints the help or the version that was asked for
     return 0;
   }
-  if (task.by == By::first_rank && comm.rank() != 0) return 0;
+  if (task.by == By::first_rank && !leads()) return 0;
   task.run();
   if (!std::cout.flush())
     throw IoError("standard output takes no more; what was printed is cut off");

@@ -2,15 +2,16 @@
 #pragma once
 
 #include <cstdlib>
-#include <nxd/config/node.hpp>
-#include <nxd/config/number.hpp>
-#include <nxd/train/shortest.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include <nxd/config/node.hpp>
+#include <nxd/config/number.hpp>
+#include <nxd/train/shortest.hpp>
 
 namespace nxd {
 namespace detail {

@@ -46,10 +46,9 @@ inline void set_products(std::string const& precision) {
 }
 
 /// The strategies that are compiled: calls `f.operator()<Region, Strategy>()` for those that the
-/// configuration names. Region is how activations live between blocks, Strategy how the optimizer is
-/// spread.
-template <class F>
-auto with_strategy(TrainingConfig const& config, F const& f) {
+/// configuration names. Region is how activations live between blocks, Strategy how the optimizer
+/// is spread.
+template <class F> auto with_strategy(TrainingConfig const& config, F const& f) {
   auto const with_region = [&]<class Region>() {
     bool const zero1 = config.distributed_strategy.zero1;
     if (config.model.optim.name == OptimizerName::sgd)
@@ -71,12 +70,11 @@ auto make_llama(World& world, TrainingConfig const& config, LlamaConfig const& m
   auto const stride = ranks(world.plan);
   Line const along{world.rank() % stride, stride,
                    config.distributed_strategy.pipeline_model_parallel_size, world.rank() / stride};
-  return Pipelined<Stage, World>(along,
-                                 pipeline_plan(config, microbatches(config, world.comm.size())),
-                                 stage_spans(config, model),
-                                 [&](StageSpan const& span, Stage const* first) {
-                                   return Stage(world, model, span, detail::recompute_of(config), first);
-                                 });
+  return Pipelined<Stage, World>(
+      along, pipeline_plan(config, microbatches(config, world.comm.size())),
+      stage_spans(config, model), [&](StageSpan const& span, Stage const* first) {
+        return Stage(world, model, span, detail::recompute_of(config), first);
+      });
 }
 
 /// The optimizer of that model.

@@ -68,7 +68,8 @@ inline LlamaConfig llama_config(TrainingConfig const& config, std::int64_t vocab
   set(c.intermediate_size, m.ffn_hidden_size);
   if (!set(c.num_key_value_heads, m.num_kv_heads) && c.num_key_value_heads == 0)
     c.num_key_value_heads = c.num_attention_heads;
-  if (!set(c.head_dim, m.kv_channels) && (wider || more_heads || !head_dim_set) && c.num_attention_heads > 0)
+  if (!set(c.head_dim, m.kv_channels) && (wider || more_heads || !head_dim_set) &&
+      c.num_attention_heads > 0)
     c.head_dim = c.hidden_size / c.num_attention_heads;
   set(c.max_position_embeddings, m.max_position_embeddings);
   set(c.vocab_size, m.vocab_size);
@@ -95,13 +96,15 @@ inline LlamaLayout llama_layout(TrainingConfig const& config, std::int64_t ranks
           .kv_copies = d.kv_replicator};
 }
 
-/// The part of the samples that `data.splits_string`, "train,validation,test", holds out for validation.
+/// The part of the samples that `data.splits_string`, "train,validation,test", holds out for
+/// validation.
 /// @throws ConfigError if it is not three numbers
 inline double validation_share(TrainingConfig const& config) {
   double parts[3] = {};
   char end = 0;
   auto const& text = config.data.splits_string;
-  auto const read = std::sscanf(text.c_str(), "%lf,%lf,%lf%c", &parts[0], &parts[1], &parts[2], &end);
+  auto const read =
+      std::sscanf(text.c_str(), "%lf,%lf,%lf%c", &parts[0], &parts[1], &parts[2], &end);
   auto const sum = parts[0] + parts[1] + parts[2];
   if (read != 3 || !(parts[0] > 0) || !(parts[1] >= 0) || !(parts[2] >= 0))
     throw ConfigError("data.splits_string is \"" + text +
@@ -127,9 +130,10 @@ inline Split open_data(TrainingConfig const& config, std::int64_t vocabulary) {
     return nxd::split(all, validation_share(config));
   }();
   if (split.train.size() < d.global_batch_size)
-    throw ConfigError("the data has " + std::to_string(split.train.size()) + " samples of " +
-                      std::to_string(length) + " tokens to train on, fewer than data.global_batch_size, " +
-                      std::to_string(d.global_batch_size) + "; give it more text or shorter samples");
+    throw ConfigError(
+        "the data has " + std::to_string(split.train.size()) + " samples of " +
+        std::to_string(length) + " tokens to train on, fewer than data.global_batch_size, " +
+        std::to_string(d.global_batch_size) + "; give it more text or shorter samples");
   check_vocabulary(split.train.sample(0), vocabulary);
   return split;
 }

@@ -11,7 +11,8 @@
 
 namespace nxd {
 
-/// What a checkpoint of a Llama says besides its tensors: enough to go on, and to make the model anew.
+/// What a checkpoint of a Llama says besides its tensors: enough to go on, and to make the model
+/// anew.
 struct LlamaState {
   LlamaConfig model;
   std::int64_t seq_length = 0;
@@ -40,8 +41,8 @@ inline LlamaState parse_llama_state(std::string const& text, std::string const& 
           view["steps"].count(), view["consumed_samples"].count(), view["tokens"].count()};
 }
 
-/// A checkpoint as a user names it: the directory and its entry; or the directory alone, which means
-/// its newest one.
+/// A checkpoint as a user names it: the directory and its entry; or the directory alone, which
+/// means its newest one.
 struct CheckpointPath {
   std::string directory;
   std::string entry;  ///< empty: the newest
@@ -51,7 +52,8 @@ struct CheckpointPath {
 inline CheckpointPath checkpoint_path(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   if (!std::filesystem::is_directory(path))
-    throw IoError(path + ": there is no such checkpoint; name a step-... folder, or the folder of them");
+    throw IoError(path +
+                  ": there is no such checkpoint; name a step-... folder, or the folder of them");
   auto const full = std::filesystem::path(path);
   if (!std::filesystem::exists(path + "/" + manifest_name) &&
       !entry_from(full.filename().string())) {

@@ -2,6 +2,13 @@
 #pragma once
 
 #include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
 #include <nxd/config/interpolate.hpp>
 #include <nxd/config/nearest.hpp>
 #include <nxd/config/node.hpp>
@@ -11,12 +18,6 @@
 #include <nxd/train/config.hpp>
 #include <nxd/train/config_rules.hpp>
 #include <nxd/train/config_text.hpp>
-#include <span>
-#include <string>
-#include <string_view>
-#include <tuple>
-#include <utility>
-#include <vector>
 
 namespace nxd {
 
@@ -24,7 +25,8 @@ namespace nxd {
 struct LoadedConfig {
   TrainingConfig config;
   std::vector<std::string> ignored;  ///< keys of the file that have no effect here
-  std::vector<std::string> broken;   ///< rules between keys that it breaks, a sentence each, if collected
+  std::vector<std::string>
+      broken;  ///< rules between keys that it breaks, a sentence each, if collected
 };
 
 /// What is done about rules between keys that a configuration breaks.

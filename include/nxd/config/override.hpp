@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/config/node.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include <nxd/config/node.hpp>
 
 namespace nxd {
 

@@ -11,21 +11,25 @@ namespace nxd {
 namespace detail {
 
 /// The seconds of the actions of the place before, in the order of this one.
-inline std::vector<double> reordered(Schedule const& s, std::vector<double> const& before, std::int64_t place) {
+inline std::vector<double> reordered(Schedule const& s, std::vector<double> const& before,
+                                     std::int64_t place) {
   std::map<std::pair<Pass, int>, double> of;
   auto const& actions = s.actions[static_cast<std::size_t>(place - 1)];
-  for (std::size_t i = 0; i < actions.size(); ++i) of[{actions[i].kind, actions[i].chunk}] = before[i];
+  for (std::size_t i = 0; i < actions.size(); ++i)
+    of[{actions[i].kind, actions[i].chunk}] = before[i];
   std::vector<double> seconds;
-  for (auto const& a : s.actions[static_cast<std::size_t>(place)]) seconds.push_back(of[{a.kind, a.chunk}]);
+  for (auto const& a : s.actions[static_cast<std::size_t>(place)])
+    seconds.push_back(of[{a.kind, a.chunk}]);
   return seconds;
 }
 
 }  // namespace detail
 
-/// What a step of the run that a configuration describes will cost one of its ranks. Nothing is trained,
-/// no rank is started, no data is read. @throws ConfigError, PlanError if there is no such run
-inline RankPlan plan_rank(TrainingConfig const& config, LlamaConfig const& model, std::int64_t ranks,
-                          std::int64_t rank, Machine const& machine) {
+/// What a step of the run that a configuration describes will cost one of its ranks. Nothing is
+/// trained, no rank is started, no data is read. @throws ConfigError, PlanError if there is no such
+/// run
+inline RankPlan plan_rank(TrainingConfig const& config, LlamaConfig const& model,
+                          std::int64_t ranks, std::int64_t rank, Machine const& machine) {
   check_countable(config, model, ranks);
   DryWorld<LlamaPlan, Xt> world(make_plan(model, llama_layout(config, ranks)),
                                 dry_rank(rank, ranks, machine));
@@ -39,11 +43,11 @@ inline RankPlan plan_rank(TrainingConfig const& config, LlamaConfig const& model
 /// Which places along the pipeline a plan looks at: all, or the first, one between, and the last.
 enum class Places : bool { all, typical };
 
-/// What a step of it will cost, and how long it will take: a dry run for each place along the pipeline,
-/// the first rank of each; the others of its stages cost what that one does.
+/// What a step of it will cost, and how long it will take: a dry run for each place along the
+/// pipeline, the first rank of each; the others of its stages cost what that one does.
 /// @throws ConfigError, PlanError if there is no such run
-inline StepPlan plan_step(TrainingConfig const& config, LlamaConfig const& model, std::int64_t ranks,
-                          Machine const& machine, Places which = Places::all) {
+inline StepPlan plan_step(TrainingConfig const& config, LlamaConfig const& model,
+                          std::int64_t ranks, Machine const& machine, Places which = Places::all) {
   auto const m = microbatches(config, ranks);
   auto const places = config.distributed_strategy.pipeline_model_parallel_size;
   StepPlan plan;
@@ -53,7 +57,8 @@ inline StepPlan plan_step(TrainingConfig const& config, LlamaConfig const& model
   for (std::int64_t place = 0; place < places; ++place) {
     if (which == Places::typical && place > 1 && place + 1 < places) {
       plan.places.push_back(plan.places.back());
-      plan.places.back().seconds = detail::reordered(plan.schedule, plan.places.back().seconds, place);
+      plan.places.back().seconds =
+          detail::reordered(plan.schedule, plan.places.back().seconds, place);
     } else {
       plan.places.push_back(plan_rank(config, model, ranks, place * (ranks / places), machine));
     }

@@ -4,16 +4,17 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <nxd/config/nearest.hpp>
-#include <nxd/config/node.hpp>
-#include <nxd/config/number.hpp>
-#include <nxd/train/config_text.hpp>
-#include <nxd/train/limit.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
+
+#include <nxd/config/nearest.hpp>
+#include <nxd/config/node.hpp>
+#include <nxd/config/number.hpp>
+#include <nxd/train/config_text.hpp>
+#include <nxd/train/limit.hpp>
 
 namespace nxd::detail {
 

@@ -13,10 +13,10 @@ namespace nxd {
 /// A way to lay a run out over ranks, and what it would cost.
 struct Candidate {
   TrainingConfig config;
-  double seconds = 0;        ///< of a step
-  std::int64_t memory = 0;   ///< bytes of the rank that needs most
-  bool exact = false;        ///< whether all places and microbatches were looked at
-  std::string rejected;      ///< why it is no way; empty: it is one
+  double seconds = 0;       ///< of a step
+  std::int64_t memory = 0;  ///< bytes of the rank that needs most
+  bool exact = false;       ///< whether all places and microbatches were looked at
+  std::string rejected;     ///< why it is no way; empty: it is one
 };
 
 namespace detail {
@@ -56,9 +56,10 @@ inline std::int64_t memory_under(Schedule const& s, StepPlan const& part) {
   return static_cast<std::int64_t>(most);
 }
 
-/// Nearly what a layout would cost. Where a step has many microbatches, fewer are run, and the rest takes
-/// the time of the slowest place; of the places along a pipeline the typical ones are run.
-inline void cost(Candidate& candidate, LlamaConfig const& model, std::int64_t ranks, Machine const& machine) {
+/// Nearly what a layout would cost. Where a step has many microbatches, fewer are run, and the rest
+/// takes the time of the slowest place; of the places along a pipeline the typical ones are run.
+inline void cost(Candidate& candidate, LlamaConfig const& model, std::int64_t ranks,
+                 Machine const& machine) {
   auto const m = microbatches(candidate.config, ranks);
   auto const pp = candidate.config.distributed_strategy.pipeline_model_parallel_size;
   auto const few = std::max<std::int64_t>(3 * pp, 4);
@@ -91,22 +92,25 @@ inline std::string mebibytes_text(std::int64_t bytes) {
 /// Rejects it if it needs more than `memory` bytes on a rank.
 inline void refuse_large(Candidate& candidate, std::int64_t memory) {
   if (candidate.memory > memory)
-    candidate.rejected = "needs " + mebibytes_text(candidate.memory) + " on a rank, of " + mebibytes_text(memory);
+    candidate.rejected =
+        "needs " + mebibytes_text(candidate.memory) + " on a rank, of " + mebibytes_text(memory);
 }
 
 }  // namespace detail
 
-/// All ways to lay a run out over so many ranks, with its global batch and model as they are: tensor,
-/// sequence, pipeline and data parallelism, schedules and chunks, ZeRO-1, recomputation and microbatches.
-/// Those that break a rule, or need more than `memory` bytes on a rank, say so.
-inline std::vector<Candidate> enumerate_layouts(TrainingConfig const& asked, LlamaConfig const& model,
-                                                std::int64_t ranks, std::int64_t memory,
-                                                Machine const& machine) {
+/// All ways to lay a run out over so many ranks, with its global batch and model as they are:
+/// tensor, sequence, pipeline and data parallelism, schedules and chunks, ZeRO-1, recomputation and
+/// microbatches. Those that break a rule, or need more than `memory` bytes on a rank, say so.
+inline std::vector<Candidate> enumerate_layouts(TrainingConfig const& asked,
+                                                LlamaConfig const& model, std::int64_t ranks,
+                                                std::int64_t memory, Machine const& machine) {
   std::vector<Candidate> all;
   auto const judge = [&](Candidate candidate) {
     auto const broken = broken_rules(candidate.config, model.vocab_size, ranks);
-    if (!broken.empty()) candidate.rejected = broken.front();
-    else detail::cost(candidate, model, ranks, machine), detail::refuse_large(candidate, memory);
+    if (!broken.empty())
+      candidate.rejected = broken.front();
+    else
+      detail::cost(candidate, model, ranks, machine), detail::refuse_large(candidate, memory);
     bool const legal = broken.empty();
     all.push_back(std::move(candidate));
     return legal;
@@ -116,7 +120,8 @@ inline std::vector<Candidate> enumerate_layouts(TrainingConfig const& asked, Lla
       for (bool const sequence : {false, true})
         for (bool const zero1 : {true, false})
           for (auto const recompute :
-               {std::optional<Granularity>{}, std::optional(Granularity::selective), std::optional(Granularity::full)}) {
+               {std::optional<Granularity>{}, std::optional(Granularity::selective),
+                std::optional(Granularity::full)}) {
             auto candidate = base;
             auto& d = candidate.config.distributed_strategy;
             if ((sequence && d.tensor_model_parallel_size == 1) || (!zero1 && dp == 1)) continue;
@@ -142,13 +147,17 @@ inline std::vector<Candidate> enumerate_layouts(TrainingConfig const& asked, Lla
         d.pipeline_layers = "balanced";
         base.config.model.pipeline_cuts.clear();
         base.config.exp_manager.checkpoint_callback_params.model_parallel_size.reset();
-        auto const stages = check_stages(model.num_hidden_layers, pp * pipeline_chunks(base.config));
-        if (pp > 1 && !stages) base.rejected = PlanError("pipeline stages", stages).what();
+        auto const stages =
+            check_stages(model.num_hidden_layers, pp * pipeline_chunks(base.config));
+        if (pp > 1 && !stages)
+          base.rejected = PlanError("pipeline stages", stages).what();
         else if (asked.data.global_batch_size % dp != 0)
           base.rejected = "the global batch of " + std::to_string(asked.data.global_batch_size) +
                           " is not split evenly over DP " + std::to_string(dp);
-        if (base.rejected.empty()) fill(base, dp);
-        else all.push_back(std::move(base));
+        if (base.rejected.empty())
+          fill(base, dp);
+        else
+          all.push_back(std::move(base));
       }
   return all;
 }
@@ -167,15 +176,17 @@ inline std::vector<Candidate*> pareto_set(std::vector<Candidate>& all) {
   return best;
 }
 
-/// The best of all layouts, the fastest first, each looked at in full. What turns out to need more than
-/// `memory` is rejected after all.
+/// The best of all layouts, the fastest first, each looked at in full. What turns out to need more
+/// than `memory` is rejected after all.
 inline std::vector<Candidate> search_layouts(std::vector<Candidate>& all, LlamaConfig const& model,
-                                             std::int64_t ranks, std::int64_t memory, Machine const& machine) {
+                                             std::int64_t ranks, std::int64_t memory,
+                                             Machine const& machine) {
   auto best = pareto_set(all);
   auto const rough = [](Candidate const* c) { return !c->exact; };
   while (std::ranges::any_of(best, rough)) {
     for (auto* c : best)
-      if (!c->exact) detail::cost_exactly(*c, model, ranks, machine), detail::refuse_large(*c, memory);
+      if (!c->exact)
+        detail::cost_exactly(*c, model, ranks, machine), detail::refuse_large(*c, memory);
     best = pareto_set(all);
   }
   std::vector<Candidate> found;

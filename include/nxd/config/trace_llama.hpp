@@ -5,6 +5,7 @@
 #include <string>
 
 #include <nxd/config/llama_stages.hpp>
+#include <nxd/core/spelling.hpp>
 #include <nxd/train/step_tracer.hpp>
 
 namespace nxd {
@@ -33,7 +34,6 @@ inline TraceFacts trace_facts(TrainingConfig const& config, LlamaConfig const& m
                               std::int64_t ranks) {
   auto const& d = config.distributed_strategy;
   auto const yes = [](bool b) { return std::string(b ? "true" : "false"); };
-  auto const name = [](auto e) { return std::string(names_of(e)[static_cast<std::size_t>(e)]); };
   auto const n = [](std::int64_t value) { return std::to_string(value); };
   std::string stages;
   for (auto const& span : stage_spans(config, model))
@@ -42,7 +42,7 @@ inline TraceFacts trace_facts(TrainingConfig const& config, LlamaConfig const& m
   return {{"ranks", n(ranks)},
           {"distributed_strategy.tensor_model_parallel_size", n(d.tensor_model_parallel_size)},
           {"distributed_strategy.pipeline_model_parallel_size", n(d.pipeline_model_parallel_size)},
-          {"distributed_strategy.pipeline_schedule", name(pipeline_kind(config))},
+          {"distributed_strategy.pipeline_schedule", spelling(pipeline_kind(config))},
           {"distributed_strategy.sequence_parallel", yes(d.sequence_parallel)},
           {"distributed_strategy.zero1", yes(d.zero1)},
           {"distributed_strategy.kv_replicator", n(d.kv_replicator)},
@@ -57,8 +57,8 @@ inline TraceFacts trace_facts(TrainingConfig const& config, LlamaConfig const& m
           {"model.kv_channels", n(model.head_dim)},
           {"model.vocab_size", n(model.vocab_size)},
           {"model.share_embeddings_and_output_weights", yes(model.tie_word_embeddings)},
-          {"model.activations_checkpoint_granularity", recompute ? name(*recompute) : "none"},
-          {"model.optim.name", name(config.model.optim.name)}};
+          {"model.activations_checkpoint_granularity", recompute ? spelling(*recompute) : "none"},
+          {"model.optim.name", spelling(config.model.optim.name)}};
 }
 
 }  // namespace nxd

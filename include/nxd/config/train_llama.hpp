@@ -30,9 +30,7 @@ inline std::string hex(std::uint64_t n) {
   return text;
 }
 
-inline std::string percent(double share) {
-  return std::to_string(std::lround(100 * share)) + " %";
-}
+inline std::string percent(double share) { return std::to_string(std::lround(100 * share)) + " %"; }
 
 /// Draws what `metrics.jsonl` holds.
 inline void draw_losses(std::ostream& out, std::string const& folder) {
@@ -46,8 +44,8 @@ inline void draw_losses(std::ostream& out, std::string const& folder) {
 
 }  // namespace detail
 
-/// One run of `nxd train` on one rank: a Llama under a strategy. Region is how activations live between
-/// blocks, Strategy how the optimizer is spread.
+/// One run of `nxd train` on one rank: a Llama under a strategy. Region is how activations live
+/// between blocks, Strategy how the optimizer is spread.
 template <class Region, class Strategy, Communicator C> class LlamaRun {
  public:
   using World = nxd::World<LlamaPlan, Xt, Recorder<C>>;
@@ -75,7 +73,8 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   }
 
   /// Trains to the end. @return where the last checkpoint is, if one was saved
-  /// @throws ConfigError before the first step if none of the steps to be traced is one of the run's
+  /// @throws ConfigError before the first step if none of the steps to be traced is one of the
+  /// run's
   std::optional<std::string> run(std::optional<TraceRequest> const& tracing = {}) {
     RunSchedule schedule;
     schedule.first = state_.steps + 1;
@@ -92,14 +91,15 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
       return saved_;
     }
     std::optional<StepTracer<World>> tracer;
-    if (tracing) tracer.emplace(world_, TraceFile(tracing->folder, world_.rank()),
-                                steps_of(*tracing, schedule.first, schedule.last), facts());
+    if (tracing)
+      tracer.emplace(world_, TraceFile(tracing->folder, world_.rank()),
+                     steps_of(*tracing, schedule.first, schedule.last), facts());
     tell_plan(schedule);
     validate_before();
     std::optional<MetricsWriter> writer;
     if (world_.rank() == 0) writer.emplace(folder_, state_.steps);
-    Progress progress(out_, world_.rank(),
-                      ProgressStyle::of(1, config_.trainer.log_every_n_steps), schedule.last);
+    Progress progress(out_, world_.rank(), ProgressStyle::of(1, config_.trainer.log_every_n_steps),
+                      schedule.last);
     auto h = hooks(writer, progress);
     if (tracer) h.begin = [&](std::int64_t step) { try_to_trace([&] { tracer->before(step); }); };
     train(world_, model_, optimizer_, schedule, h);
@@ -221,7 +221,8 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     }
   }
 
-  /// Where the run starts: from what the configuration names, from its own newest checkpoint, or anew.
+  /// Where the run starts: from what the configuration names, from its own newest checkpoint, or
+  /// anew.
   void start() {
     auto const& exp = config_.exp_manager;
     if (exp.resume_from_checkpoint && config_.model.weight_init_only)
@@ -294,19 +295,11 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   }
 
   void tell_plan(RunSchedule const& schedule) {
-    auto const& schedule_of_stages = model_.plan().training;
-    auto const pipelined = model_.along().count > 1;
-    log_.info("Llama of " + detail::in_thousands(parameters()) +
-              " parameters on " + detail::counted(world_.comm.size(), "rank", "ranks") + ": DP " +
-              std::to_string(layout_.data_parallel) + ", TP " +
-              std::to_string(layout_.tensor_parallel) +
-              (config_.distributed_strategy.sequence_parallel ? " with sequence parallelism" : "") +
-              (pipelined ? ", PP " + std::to_string(model_.along().count) + " (" +
-                               std::string(names_of(PipelineKind{})[static_cast<std::size_t>(
-                                   pipeline_kind(config_))]) +
-                               ", bubble " + detail::percent(verify(schedule_of_stages).bubble()) + ")"
-                         : "") +
-              (Strategy::shards_state ? ", ZeRO-1" : ""));
+    log_.info("Llama of " + detail::in_thousands(parameters()) + " parameters on " +
+              layout_words(config_, world_.comm.size()) +
+              (model_.along().count > 1
+                   ? ", bubble " + detail::percent(verify(model_.plan().training).bubble())
+                   : ""));
     log_.info("steps " + std::to_string(schedule.first) + " to " + std::to_string(schedule.last) +
               ", " + detail::in_thousands(static_cast<double>(schedule.tokens_per_step)) +
               " tokens each, from " +
@@ -329,8 +322,9 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   std::optional<std::string> saved_;
 };
 
-/// Trains what a configuration describes. Strategies are compiled; the configuration chooses among them.
-/// Each rank leaves a trace if one is asked for. @return where the last checkpoint is, if one was saved
+/// Trains what a configuration describes. Strategies are compiled; the configuration chooses among
+/// them. Each rank leaves a trace if one is asked for. @return where the last checkpoint is, if one
+/// was saved
 template <Communicator C>
 std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std::ostream& out,
                                        std::optional<TraceRequest> const& tracing = {}) {

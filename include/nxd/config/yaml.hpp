@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/mark.h>
-#include <yaml-cpp/parser.h>
-
 #include <algorithm>
 #include <fstream>
 #include <map>
 #include <memory>
-#include <nxd/config/node.hpp>
-#include <nxd/core/error.hpp>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -19,6 +12,14 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/mark.h>
+#include <yaml-cpp/parser.h>
+
+#include <nxd/config/node.hpp>
+#include <nxd/core/error.hpp>
 
 namespace nxd {
 namespace detail {

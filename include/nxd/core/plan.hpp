@@ -6,8 +6,9 @@
 #include <concepts>
 #include <initializer_list>
 #include <span>
-#include <nxd/core/verdict.hpp>
 #include <utility>
+
+#include <nxd/core/verdict.hpp>
 
 namespace nxd {
 
@@ -102,8 +103,10 @@ template <class... Ts, std::int64_t... Extents> class Plan<Let<Ts, Extents>...> 
   /// The extent of T as far as types tell it.
   template <class T>
   static constexpr std::int64_t static_extent = [] {
-    if constexpr (std::same_as<T, Once>) return std::int64_t{1};
-    else return std::array{Extents...}[position<T>()];
+    if constexpr (std::same_as<T, Once>)
+      return std::int64_t{1};
+    else
+      return std::array{Extents...}[position<T>()];
   }();
 
   /// The plan binds T to a number.
@@ -121,8 +124,10 @@ template <class... Ts, std::int64_t... Extents> class Plan<Let<Ts, Extents>...> 
 
   /// The extent of T.
   template <class T> constexpr std::int64_t extent() const {
-    if constexpr (std::same_as<T, Once>) return 1;
-    else return extents_[position<T>()];
+    if constexpr (std::same_as<T, Once>)
+      return 1;
+    else
+      return extents_[position<T>()];
   }
 
  private:

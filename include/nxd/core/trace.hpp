@@ -41,10 +41,9 @@ class Trace {
   std::vector<Event> events_;
 };
 
-/// Writes down what happens while it lives, if there is a trace to write to: one pointer is looked at
-/// if there is none.
-template <class NameOf>
-class Traced {
+/// Writes down what happens while it lives, if there is a trace to write to: one pointer is looked
+/// at if there is none.
+template <class NameOf> class Traced {
  public:
   /// @param name_of the name of the event, made only where it is written
   Traced(Trace* trace, std::string_view category, NameOf name_of, std::int64_t bytes = 0)

@@ -104,8 +104,7 @@ struct PlanError : ConfigError {
   Verdict verdict;
 
   PlanError(std::string_view subject, Verdict v)
-      : ConfigError(std::string(subject) + ": " + describe(v)),
-        verdict(v) {}
+      : ConfigError(std::string(subject) + ": " + describe(v)), verdict(v) {}
 };
 
 /// The start-up face of a verdict. @throws PlanError if a rule is broken.

@@ -10,8 +10,8 @@
 
 namespace nxd {
 
-/// What a rank is at, for those who ask when it cannot answer any more: a signal handler, a watchdog. One
-/// thread writes; whoever reads sees the present or the one before, whole.
+/// What a rank is at, for those who ask when it cannot answer any more: a signal handler, a
+/// watchdog. One thread writes; whoever reads sees the present or the one before, whole.
 class Whereabouts {
  public:
   void step(std::int64_t step) {

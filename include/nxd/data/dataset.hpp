@@ -11,7 +11,8 @@
 
 namespace nxd {
 
-/// Tokens that are read by place: a stream in memory, or all sequences of an indexed data set in a row.
+/// Tokens that are read by place: a stream in memory, or all sequences of an indexed data set in a
+/// row.
 class TokenStream {
  public:
   explicit TokenStream(std::vector<std::int32_t> tokens)
@@ -20,7 +21,8 @@ class TokenStream {
   explicit TokenStream(IndexedDataset data)
       : data_(std::make_shared<IndexedDataset const>(std::move(data))), size_(data_->tokens()) {
     std::vector<std::int64_t> starts{0};
-    for (std::int64_t i = 0; i < data_->size(); ++i) starts.push_back(starts.back() + data_->length(i));
+    for (std::int64_t i = 0; i < data_->size(); ++i)
+      starts.push_back(starts.back() + data_->length(i));
     starts_ = std::make_shared<std::vector<std::int64_t> const>(std::move(starts));
   }
 
@@ -48,12 +50,13 @@ class TokenStream {
   std::int64_t size_ = 0;
 };
 
-/// Samples of a stream: sample i is tokens [first + i S, first + i S + S], one more than its inputs, for
-/// labels are the inputs one place on. Neighbours share one token, never an input.
+/// Samples of a stream: sample i is tokens [first + i S, first + i S + S], one more than its
+/// inputs, for labels are the inputs one place on. Neighbours share one token, never an input.
 class PackedDataset {
  public:
   PackedDataset(TokenStream stream, std::int64_t seq_length)
-      : PackedDataset(stream, seq_length, 0, std::max<std::int64_t>(0, (stream.size() - 1) / seq_length)) {}
+      : PackedDataset(stream, seq_length, 0,
+                      std::max<std::int64_t>(0, (stream.size() - 1) / seq_length)) {}
 
   std::int64_t size() const { return count_; }
   std::int64_t seq_length() const { return seq_length_; }
@@ -68,7 +71,8 @@ class PackedDataset {
     return {stream_, seq_length_, first_ + from, count};
   }
 
-  /// A 64-bit name for the samples: a hash of their number, length, and of samples spread over them.
+  /// A 64-bit name for the samples: a hash of their number, length, and of samples spread over
+  /// them.
   std::uint64_t fingerprint() const {
     auto h = hash(std::to_string(count_) + " of " + std::to_string(seq_length_));
     for (std::int64_t i = 0; i < std::min<std::int64_t>(64, count_); ++i) {
@@ -101,8 +105,9 @@ inline Split split(PackedDataset const& all, double share) {
 inline void check_vocabulary(std::span<std::int32_t const> tokens, std::int64_t vocabulary) {
   for (auto const t : tokens)
     if (t < 0 || t >= vocabulary)
-      throw ConfigError("the data has token " + std::to_string(t) + ", but the model's vocabulary has " +
-                        std::to_string(vocabulary) + "; set model.vocab_size, or another tokenizer");
+      throw ConfigError("the data has token " + std::to_string(t) +
+                        ", but the model's vocabulary has " + std::to_string(vocabulary) +
+                        "; set model.vocab_size, or another tokenizer");
 }
 
 }  // namespace nxd

@@ -12,9 +12,10 @@
 
 namespace nxd {
 
-/// Token sequences in Megatron's `PREFIX.bin` and `PREFIX.idx`, mapped. The index: "MMIDIDX\0\0", version
-/// 1 (u64), dtype code (u8), sequences (u64), document marks (u64), lengths (i32 each), byte offsets in
-/// the `.bin` (i64 each), document marks (i64 each, from 0 to the number of sequences).
+/// Token sequences in Megatron's `PREFIX.bin` and `PREFIX.idx`, mapped. The index: "MMIDIDX\0\0",
+/// version 1 (u64), dtype code (u8), sequences (u64), document marks (u64), lengths (i32 each),
+/// byte offsets in the `.bin` (i64 each), document marks (i64 each, from 0 to the number of
+/// sequences).
 class IndexedDataset {
  public:
   /// @throws IoError if a file is missing, CorruptInput if one of them lies, saying where
@@ -27,7 +28,8 @@ class IndexedDataset {
     if (auto const v = at<std::uint64_t>(9); v != 1)
       fail("has version " + std::to_string(v) + "; only 1 is known");
     code_ = at<std::uint8_t>(17);
-    if (width(code_) == 0) fail("has dtype code " + std::to_string(code_) + ", which no integer has");
+    if (width(code_) == 0)
+      fail("has dtype code " + std::to_string(code_) + ", which no integer has");
     auto const sequences = at<std::uint64_t>(18), marks = at<std::uint64_t>(26);
     auto const room = all.size() - header;
     if (sequences > room / 12 || marks > room / 8 || 12 * sequences + 8 * marks != room)

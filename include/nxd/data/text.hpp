@@ -56,8 +56,9 @@ inline std::vector<std::string> find_files(std::string const& path) {
   return files;
 }
 
-/// The tokens of the texts that a path names, one after the other, each ended by `end_of_text`. Files
-/// that do not look like text are passed over. At most `max_bytes` bytes are read; 0 means all.
+/// The tokens of the texts that a path names, one after the other, each ended by `end_of_text`.
+/// Files that do not look like text are passed over. At most `max_bytes` bytes are read; 0 means
+/// all.
 /// @throws IoError if nothing can be read, ConfigError if there is no text
 template <Tokenizer T>
 std::vector<std::int32_t> read_text(T const& tokenizer, std::string const& path,

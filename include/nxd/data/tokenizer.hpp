@@ -23,7 +23,8 @@ concept Tokenizer = requires(T const& t, std::string_view text, std::span<std::i
   { t.fingerprint() } -> std::convertible_to<std::uint64_t>;
 };
 
-/// A token for each byte, and three that no text has: any text, in any encoding, comes back as it was.
+/// A token for each byte, and three that no text has: any text, in any encoding, comes back as it
+/// was.
 struct ByteTokenizer {
   static constexpr std::int32_t bos = 256;  ///< a text begins
   static constexpr std::int32_t eos = 257;  ///< a text ends
@@ -45,8 +46,8 @@ struct ByteTokenizer {
     std::string text;
     for (auto const id : ids) {
       if (id < 0 || id >= vocabulary())
-        throw Error(ExitCode::corrupt, "token " + std::to_string(id) +
-                                           " is not one of the byte tokenizer's 259");
+        throw Error(ExitCode::corrupt,
+                    "token " + std::to_string(id) + " is not one of the byte tokenizer's 259");
       if (id < 256) text += static_cast<char>(id);
     }
     return text;

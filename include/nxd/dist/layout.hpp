@@ -8,6 +8,10 @@
 
 namespace nxd {
 
+/// A type that is not U.
+template <class T, class U>
+concept OtherThan = !std::same_as<T, U>;
+
 // Where the data of a tensor lives along one mesh axis, and so where its gradient lives:
 //
 //   placement            each rank of the axis holds            placement of the gradient
@@ -34,10 +38,10 @@ template <class P> inline constexpr bool is_unknown = false;
 template <class A> inline constexpr bool is_unknown<Unknown<A>> = true;
 template <class T, class A> inline constexpr bool matches<Expected<T>, Got<Unknown<A>>> = true;
 template <class A, class T> inline constexpr bool matches<Expected<Unknown<A>>, Got<T>> = true;
-template <class A>
-inline constexpr bool matches<Expected<Unknown<A>>, Got<Unknown<A>>> = true;
+template <class A> inline constexpr bool matches<Expected<Unknown<A>>, Got<Unknown<A>>> = true;
 
-template <class P> concept Placement = MeshAxis<typename P::axis>;
+template <class P>
+concept Placement = MeshAxis<typename P::axis>;
 
 namespace detail {
 
@@ -49,8 +53,7 @@ template <class A> Replicate<A> cotangent(Partial<A>);
 template <class A> Invariant<A> cotangent(Invariant<A>);
 template <class A> Unknown<A> cotangent(Unknown<A>);
 
-template <class... As>
-consteval bool in_axis_order() {
+template <class... As> consteval bool in_axis_order() {
   std::array<int, sizeof...(As)> const orders{As::order...};
   return std::ranges::adjacent_find(orders, std::ranges::greater_equal{}) == orders.end();
 }
@@ -60,11 +63,8 @@ consteval bool in_axis_order() {
 template <Placement P> using cotangent_t = decltype(detail::cotangent(P{}));
 
 /// A placement that slices a dimension, and what it says.
-template <class P> struct Slicing {
-  using dim = void;
-};
-template <class D, class A, class C>
-struct Slicing<Shard<D, A, C>> {
+template <class P> struct Slicing { using dim = void; };
+template <class D, class A, class C> struct Slicing<Shard<D, A, C>> {
   using dim = D;
   using copies = C;
 };
@@ -108,8 +108,7 @@ template <class L, class... As>
 auto cotangent(L, Mesh<As...>) -> decltype(merge(cotangent_t<decltype(on<As>(L{}))>{}...));
 
 /// No axis inside A slices D: the slices of A on D are the innermost, and can be taken or joined.
-template <class D, class A, class... Ps>
-consteval bool innermost(Layout<Ps...>) {
+template <class D, class A, class... Ps> consteval bool innermost(Layout<Ps...>) {
   return ((Ps::axis::order <= A::order || !slices<Ps, D>)&&...);
 }
 

@@ -5,8 +5,8 @@
 
 namespace nxd {
 
-/// Evenly spaced ranks, seen from one of them: those that differ in their place along one axis only,
-/// or the neighbours among them that hold copies of one slice.
+/// Evenly spaced ranks, seen from one of them: those that differ in their place along one axis
+/// only, or the neighbours among them that hold copies of one slice.
 struct Line {
   std::int64_t first;   ///< its lowest rank
   std::int64_t stride;  ///< from one of its ranks to the next
@@ -33,22 +33,19 @@ constexpr Line line(auto const& plan, std::int64_t rank, Mesh<As...>) {
   return {rank - place * stride, stride, count, place};
 }
 
-template <MeshAxis... As>
-constexpr std::int64_t ranks(auto const& plan, Mesh<As...>) {
+template <MeshAxis... As> constexpr std::int64_t ranks(auto const& plan, Mesh<As...>) {
   return (std::int64_t{1} * ... * extent<As>(plan));
 }
 
 }  // namespace detail
 
 /// The line of `rank` along axis A. Ranks are numbered with the innermost axis fastest.
-template <MeshAxis A, class Plan>
-constexpr Line line(Plan const& plan, std::int64_t rank) {
+template <MeshAxis A, class Plan> constexpr Line line(Plan const& plan, std::int64_t rank) {
   return detail::line<A>(plan, rank, typename Plan::mesh{});
 }
 
 /// How many ranks a plan runs on.
-template <class Plan>
-constexpr std::int64_t ranks(Plan const& plan) {
+template <class Plan> constexpr std::int64_t ranks(Plan const& plan) {
   return detail::ranks(plan, typename Plan::mesh{});
 }
 

@@ -30,15 +30,14 @@ template <class A> inline constexpr Way way<Partial<A>, Replicate<A>> = Way::all
 template <class A> inline constexpr Way way<Partial<A>, Invariant<A>> = Way::all_reduce;
 template <class D, class A, class C>
 inline constexpr Way way<PartialShard<D, A, C>, Shard<D, A, C>> = Way::all_reduce;
-template <class D, class E, class A> requires(!std::same_as<D, E>)
+template <class D, OtherThan<D> E, class A>
 inline constexpr Way way<Shard<D, A>, Shard<E, A>> = Way::all_to_all;
 template <class D, class A> inline constexpr Way way<Replicate<A>, Shard<D, A>> = Way::cut;
 template <class D, class A> inline constexpr Way way<Invariant<A>, Shard<D, A>> = Way::cut;
 template <class D, class A> inline constexpr Way way<Shard<D, A>, Partial<A>> = Way::embed;
 template <class A> inline constexpr Way way<Replicate<A>, Partial<A>> = Way::once;
 
-template <class A, class To> requires(!std::same_as<To, Unknown<A>>)
-inline constexpr Way way<Unknown<A>, To> = Way::stay;
+template <class A, OtherThan<Unknown<A>> To> inline constexpr Way way<Unknown<A>, To> = Way::stay;
 
 template <class From, class To> inline constexpr bool has_road = way<From, To> != Way::none;
 

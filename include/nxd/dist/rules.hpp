@@ -68,7 +68,7 @@ struct Nonlinear {
 /// A nonlinear function of the lines along dimension D, each of them whole on one rank.
 template <TensorDim D>
 struct Along {
-  template <class E, class A, class C> requires(!std::same_as<D, E>)
+  template <OtherThan<D> E, class A, class C>
   static Shard<E, A, C> of(Shard<E, A, C>, Shard<E, A, C>);
   template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
   template <class A> static Invariant<A> of(Invariant<A>, Invariant<A>);
@@ -91,7 +91,7 @@ template <TensorDim Batch, TensorDim Heads, TensorDim KvHeads>
 struct Attend {
   template <class A, class C> static Shard<Batch, A, C> of(Shard<Batch, A, C>, Shard<Batch, A, C>);
   template <class A, class C> static Shard<Heads, A> of(Shard<Heads, A>, Shard<KvHeads, A, C>);
-  template <class A, class C> requires(!std::same_as<C, Once>)
+  template <class A, OtherThan<Once> C>
   static Shard<Heads, A, C> of(Shard<Heads, A, C>, Shard<KvHeads, A, C>);
   template <class A, class C> static Shard<Heads, A, C> of(Shard<Heads, A, C>, Replicate<A>);
   template <class A> static Replicate<A> of(Replicate<A>, Replicate<A>);
@@ -114,7 +114,7 @@ struct LookUp {
   static Partial<A> of(Ids, PartialShard<D, A, C>);
   template <class Ids, class Q> requires(is_everywhere<Ids> && !slices<Q, D>)
   static Q of(Ids, Q);
-  template <class E, class A, class C> requires(!std::same_as<D, E>)
+  template <OtherThan<D> E, class A, class C>
   static Shard<E, A, C> of(Shard<E, A, C>, Replicate<A>);
   static NeedsCommunication of(...);
 };
@@ -125,7 +125,7 @@ template <TensorDim D>
 struct CrossEntropyOf {
   template <class A, class Labels> requires is_everywhere<Labels>
   static Invariant<A> of(Shard<D, A>, Labels);
-  template <class E, class A, class C> requires(!std::same_as<D, E>)
+  template <OtherThan<D> E, class A, class C>
   static Shard<E, A, C> of(Shard<E, A, C>, Shard<E, A, C>);
   template <class P, class Labels> requires(is_everywhere<P> && is_everywhere<Labels>)
   static P of(P, Labels);
@@ -144,8 +144,7 @@ template <class Op, class A> inline constexpr bool is_local<Op, Unknown<A>, Unkn
 /// Operation Op on tensors X and Y over a mesh.
 template <class Op, class X, class Y, class M> struct Meeting;
 
-template <class Op, class X, class Y, class... As>
-struct Meeting<Op, X, Y, Mesh<As...>> {
+template <class Op, class X, class Y, class... As> struct Meeting<Op, X, Y, Mesh<As...>> {
   /// They can meet, and no mistake before this one is the reason.
   static constexpr bool ok = (is_local<Op, placement_t<X, As>, placement_t<Y, As>> && ...) &&
                              !(is_unknown<placement_t<X, As>> || ...) &&

@@ -20,10 +20,7 @@ template <class... Ds, class... Es>
 auto without(Shape<Ds...>, Shape<Es...>)
     -> decltype((Shape<>{} + ... + dim_if<!among<Ds, Es...>, Ds>{}));
 
-template <class D, class... Ds>
-consteval bool has_dim(Shape<Ds...>) {
-  return among<D, Ds...>;
-}
+template <class D, class... Ds> consteval bool has_dim(Shape<Ds...>) { return among<D, Ds...>; }
 
 }  // namespace nxd::detail
 

@@ -7,9 +7,7 @@
 
 namespace nxd {
 
-template <TensorDim... Ds> struct Shape {
-  static constexpr std::size_t rank = sizeof...(Ds);
-};
+template <TensorDim... Ds> struct Shape { static constexpr std::size_t rank = sizeof...(Ds); };
 
 /// What a placement names belongs to the tensor.
 template <class P, class S> inline constexpr bool names_dim_of = true;
@@ -17,7 +15,7 @@ template <class D, class A, class C, class... Ds>
 inline constexpr bool names_dim_of<Shard<D, A, C>, Shape<Ds...>> = (std::same_as<D, Ds> || ...);
 template <class D, class A, class C, class... Ds>
 inline constexpr bool names_dim_of<PartialShard<D, A, C>, Shape<Ds...>> =
-    (std::same_as<D, Ds> || ...);
+    names_dim_of<Shard<D, A, C>, Shape<Ds...>>;
 
 /// The part of a dimension that one rank holds: `length` elements are stored, from global index
 /// `first` on, and the first `valid` of them exist; the rest is padding.
@@ -31,15 +29,13 @@ struct Slice {
 /// that one rank holds is a `Local`, and how it is held is the backend's business.
 template <class T, class S, class L = Layout<>> struct Tensor;
 
-template <class T, TensorDim... Ds, Placement... Ps>
-struct Tensor<T, Shape<Ds...>, Layout<Ps...>> {
+template <class T, TensorDim... Ds, Placement... Ps> struct Tensor<T, Shape<Ds...>, Layout<Ps...>> {
   using element = T;
   using shape = Shape<Ds...>;
   using layout = Layout<Ps...>;
 
   /// Length of dimension D on one rank. @throws PlanError if it does not split evenly.
-  template <class D>
-  static constexpr std::int64_t local_extent(auto const& plan) {
+  template <class D> static constexpr std::int64_t local_extent(auto const& plan) {
     auto length = extent<D>(plan);
     (split<D, Ps>(length, plan), ...);
     return length;
@@ -55,8 +51,7 @@ struct Tensor<T, Shape<Ds...>, Layout<Ps...>> {
   }
 
   /// What of dimension D `rank` holds.
-  template <class D>
-  static constexpr Slice local_slice(auto const& plan, std::int64_t rank) {
+  template <class D> static constexpr Slice local_slice(auto const& plan, std::int64_t rank) {
     auto const first = local_first<D>(plan, rank);
     auto const length = local_extent<D>(plan);
     return {first, length, std::clamp<std::int64_t>(extent<D>(plan) - first, 0, length)};
@@ -71,8 +66,7 @@ struct Tensor<T, Shape<Ds...>, Layout<Ps...>> {
   }
 
  private:
-  template <class D, class P>
-  static constexpr void split(std::int64_t& length, auto const& plan) {
+  template <class D, class P> static constexpr void split(std::int64_t& length, auto const& plan) {
     if constexpr (slices<P, D>) {
       auto const ranks = extent<typename P::axis>(plan);
       auto const copies = extent<typename Slicing<P>::copies>(plan);
@@ -86,17 +80,16 @@ struct Tensor<T, Shape<Ds...>, Layout<Ps...>> {
   template <class D, class P>
   static constexpr std::int64_t place(auto const& plan, std::int64_t rank) {
     if constexpr (slices<P, D>)
-      return line<typename P::axis>(plan, rank).place /
-             extent<typename Slicing<P>::copies>(plan);
-    else return 0;
+      return line<typename P::axis>(plan, rank).place / extent<typename Slicing<P>::copies>(plan);
+    else
+      return 0;
   }
 };
 
 namespace detail {
 
 /// What one rank holds of the last dimension of X.
-template <class X>
-constexpr std::int64_t last_extent(auto const& plan) {
+template <class X> constexpr std::int64_t last_extent(auto const& plan) {
   std::int64_t last = 1;
   [&]<class... Ds>(Shape<Ds...>) {
     ((last = X::template local_extent<Ds>(plan)), ...);

@@ -33,9 +33,9 @@ std::int32_t choose(std::span<T const> logits, Sampling const& how, std::uint64_
   return static_cast<std::int32_t>(top - logits.begin());
 }
 
-/// Goes on from `tokens`, one token at a time, until `stop(token)` or `count` new ones; each is told to
-/// `tell`. The model sees as many of the last tokens as its plan has places for; it runs on one rank.
-/// Cost: a forward pass over the whole window for each token.
+/// Goes on from `tokens`, one token at a time, until `stop(token)` or `count` new ones; each is
+/// told to `tell`. The model sees as many of the last tokens as its plan has places for; it runs on
+/// one rank. Cost: a forward pass over the whole window for each token.
 template <class Model, class World>
 std::vector<std::int32_t> generate(World& world, Model const& model,
                                    std::vector<std::int32_t> tokens, std::int64_t count,
@@ -50,8 +50,9 @@ std::vector<std::int32_t> generate(World& world, Model const& model,
       auto const ids = detail::constant_of<typename Model::Tokens>(world, window);
       auto const logits = model.logits(ids);
       auto const* const row = data(logits.value()) + (seen - 1) * classes;
-      return choose(std::span<typename World::element const>(row, static_cast<std::size_t>(classes)),
-                    how, static_cast<std::uint64_t>(tokens.size()));
+      return choose(
+          std::span<typename World::element const>(row, static_cast<std::size_t>(classes)), how,
+          static_cast<std::uint64_t>(tokens.size()));
     });
     if (stop(next)) break;
     tokens.push_back(next);

@@ -52,10 +52,11 @@ struct LlamaBlock {
   }
 };
 
-/// A Llama of the second or third family: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
-/// The batch is split over DP, the blocks over TP, and activations live between them as Region says.
-/// Parameters have the names and shapes of Hugging Face's `LlamaForCausalLM`.
-/// Attention is `GroupedQueryAttention`, or `FusedGroupedQueryAttention` with one product for all three.
+/// A Llama of the second or third family: RMSNorm, rotary positions, grouped-query attention,
+/// SwiGLU. The batch is split over DP, the blocks over TP, and activations live between them as
+/// Region says. Parameters have the names and shapes of Hugging Face's `LlamaForCausalLM`.
+/// Attention is `GroupedQueryAttention`, or `FusedGroupedQueryAttention` with one product for all
+/// three.
 template <class Region, class World,
           template <class, class> class Attention = GroupedQueryAttention>
 class Llama {
@@ -91,7 +92,8 @@ class Llama {
     norm_.emplace(Block::make_norm(world, config.rms_norm_eps));
     if (config.tie_word_embeddings && span.ends_together)
       head_.emplace(Head{(first == nullptr ? *this : *first).embedding_->weight});
-    else head_.emplace(bind<Linear<Hidden, Vocab, ColumnParallel<TP, Region>>>(world));
+    else
+      head_.emplace(bind<Linear<Hidden, Vocab, ColumnParallel<TP, Region>>>(world));
   }
 
   LlamaConfig const& config() const { return config_; }
@@ -138,7 +140,8 @@ class Llama {
         embedding_->weight, Matrix<Shape<Vocab>, Wide>{});
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       auto const& b = blocks_[i];
-      auto const at = "model.layers." + std::to_string(span_.first + static_cast<std::int64_t>(i)) + ".";
+      auto const at =
+          "model.layers." + std::to_string(span_.first + static_cast<std::int64_t>(i)) + ".";
       f(parameter_at(at, {"input_layernorm.weight"}, ones, false), b.attention_norm.weight,
         Matrix<Wide>{});
       b.attention.visit(at + "self_attn.", dense, f);
@@ -149,7 +152,8 @@ class Llama {
       f(parameter_at(at, {"mlp.down_proj.weight"}, dense), b.feed.down.weight,
         Matrix<Wide, Shape<Ffn>>{});
     }
-    if (norm_) f(parameter_at("model.", {"norm.weight"}, ones, false), norm_->weight, Matrix<Wide>{});
+    if (norm_)
+      f(parameter_at("model.", {"norm.weight"}, ones, false), norm_->weight, Matrix<Wide>{});
     if (head_ && (!tied || apart))
       f(parameter_at("", {tied ? "model.embed_tokens.weight" : "lm_head.weight"}, dense, true,
                      apart ? Sharing::again : Sharing::none),

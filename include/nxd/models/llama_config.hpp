@@ -50,10 +50,11 @@ inline std::vector<double> frequencies(LlamaConfig const& config) {
     if (config.rope_scaling) {
       auto const& s = *config.rope_scaling;
       auto const turns = s.original_max_position_embeddings * f / (2 * std::numbers::pi);
-      auto const blend =
-          (turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
-      if (turns < s.low_freq_factor) f /= s.factor;
-      else if (turns <= s.high_freq_factor) f = (1 - blend) * f / s.factor + blend * f;
+      auto const blend = (turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
+      if (turns < s.low_freq_factor)
+        f /= s.factor;
+      else if (turns <= s.high_freq_factor)
+        f = (1 - blend) * f / s.factor + blend * f;
     }
     all.push_back(f);
   }

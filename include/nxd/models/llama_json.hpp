@@ -39,8 +39,9 @@ inline RopeScaling read_scaling(JsonView const& json) {
 
 }  // namespace detail
 
-/// Reads Hugging Face's `config.json` of a Llama. Members that it lacks have Hugging Face's defaults;
-/// those that say nothing about the model are passed over. `name` stands for the file in sentences.
+/// Reads Hugging Face's `config.json` of a Llama. Members that it lacks have Hugging Face's
+/// defaults; those that say nothing about the model are passed over. `name` stands for the file in
+/// sentences.
 /// @throws CorruptInput if it is not JSON; ConfigError if it describes what is not a Llama here
 inline LlamaConfig parse_llama_config(std::string const& text, std::string const& name) {
   auto const json = parse_json(text, name, {.bytes = std::size_t{1} << 20});
@@ -70,7 +71,8 @@ inline LlamaConfig parse_llama_config(std::string const& text, std::string const
   if (read.has("rope_scaling")) {
     auto const scaling = read.json["rope_scaling"];
     auto const kind = scaling[scaling.has("rope_type") ? "rope_type" : "type"].string();
-    if (kind == "llama3") c.rope_scaling = detail::read_scaling(scaling);
+    if (kind == "llama3")
+      c.rope_scaling = detail::read_scaling(scaling);
     else if (kind != "default")
       throw ConfigError(name + ": rope_scaling is \"" + kind +
                         "\", but only \"llama3\" is known here");
@@ -100,12 +102,12 @@ inline std::string to_json(LlamaConfig const& c, std::string const& dtype = "flo
                     {"torch_dtype", dtype}};
   if (c.rope_scaling) {
     auto const& s = *c.rope_scaling;
-    json["rope_scaling"] = Json::Object{
-        {"rope_type", "llama3"},
-        {"factor", s.factor},
-        {"low_freq_factor", s.low_freq_factor},
-        {"high_freq_factor", s.high_freq_factor},
-        {"original_max_position_embeddings", s.original_max_position_embeddings}};
+    json["rope_scaling"] =
+        Json::Object{{"rope_type", "llama3"},
+                     {"factor", s.factor},
+                     {"low_freq_factor", s.low_freq_factor},
+                     {"high_freq_factor", s.high_freq_factor},
+                     {"original_max_position_embeddings", s.original_max_position_embeddings}};
   }
   return to_text(Json(std::move(json))) + "\n";
 }

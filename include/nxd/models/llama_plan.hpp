@@ -10,10 +10,9 @@
 namespace nxd {
 
 /// The numbers of a Llama job, all of them from a configuration.
-struct LlamaPlan
-    : Plan<Let<DP>, Let<TP>, Let<Batch>, Let<Seq>, Let<KeySeq>, Let<Hidden>, Let<Ffn>,
-           Let<GateUp, 2>, Let<Heads>, Let<KvHeads>, Let<HeadDim>, Let<QkvSlot>, Let<Vocab>,
-           Let<KvCopies>> {
+struct LlamaPlan : Plan<Let<DP>, Let<TP>, Let<Batch>, Let<Seq>, Let<KeySeq>, Let<Hidden>, Let<Ffn>,
+                        Let<GateUp, 2>, Let<Heads>, Let<KvHeads>, Let<HeadDim>, Let<QkvSlot>,
+                        Let<Vocab>, Let<KvCopies>> {
   using Plan::Plan;
 };
 
@@ -38,20 +37,20 @@ inline LlamaPlan make_plan(LlamaConfig const& config, LlamaLayout const& layout)
   auto const copies =
       layout.kv_copies > 0 ? layout.kv_copies : fewest_copies(config.num_key_value_heads, tp);
   using Item = std::pair<std::string_view, std::int64_t>;
-  std::array const items{Item{"dp", layout.data_parallel},
-                         Item{"tp", tp},
-                         Item{"batch", layout.micro_batch * layout.data_parallel},
-                         Item{"seq", layout.seq_length},
-                         Item{"key_seq", layout.seq_length},
-                         Item{"hidden", config.hidden_size},
-                         Item{"ffn", config.intermediate_size},
-                         Item{"heads", config.num_attention_heads},
-                         Item{"kv_heads", config.num_key_value_heads},
-                         Item{"head_dim", config.head_dim},
-                         Item{"qkv_slot",
-                              config.num_attention_heads / config.num_key_value_heads + 2},
-                         Item{"vocab", config.vocab_size},
-                         Item{"kv_copies", copies}};
+  std::array const items{
+      Item{"dp", layout.data_parallel},
+      Item{"tp", tp},
+      Item{"batch", layout.micro_batch * layout.data_parallel},
+      Item{"seq", layout.seq_length},
+      Item{"key_seq", layout.seq_length},
+      Item{"hidden", config.hidden_size},
+      Item{"ffn", config.intermediate_size},
+      Item{"heads", config.num_attention_heads},
+      Item{"kv_heads", config.num_key_value_heads},
+      Item{"head_dim", config.head_dim},
+      Item{"qkv_slot", config.num_attention_heads / config.num_key_value_heads + 2},
+      Item{"vocab", config.vocab_size},
+      Item{"kv_copies", copies}};
   LlamaPlan const plan{std::span<Item const>(items)};
   require("heads", check_split(config.num_attention_heads, tp));
   require("kv_heads", check_copies(tp, copies));

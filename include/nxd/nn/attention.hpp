@@ -30,14 +30,12 @@ constexpr auto attend_rotated(Var<Q, W> const& q, Var<K, W> const& k, Var<V, W> 
 /// Grouped-query self-attention with rotary positions, its heads split over axis A. Where the axis
 /// has more ranks than there are key heads, `KvCopies` neighbours hold the same ones.
 /// In and out: x[Batch, Seq, Hidden] as Region leaves it.
-template <MeshAxis A, class Region = Duplicated>
-struct GroupedQueryAttention {
+template <MeshAxis A, class Region = Duplicated> struct GroupedQueryAttention {
   using Queries = Linear<Hidden, Shape<Heads, HeadDim>, ColumnParallel<A, Region>>;
   using Keys = Linear<Hidden, Shape<KvHeads, HeadDim>, ColumnParallel<A, Region, KvCopies>>;
   using Out = Linear<Shape<Heads, HeadDim>, Hidden, RowParallel<A, Region>>;
 
-  template <class World>
-  struct bound {
+  template <class World> struct bound {
     typename Queries::template bound<World> query;
     typename Keys::template bound<World> key, value;
     typename Out::template bound<World> out;
@@ -49,8 +47,7 @@ struct GroupedQueryAttention {
           out(bind<Out>(world)) {}
 
     template <class X>
-    constexpr auto operator()(Var<X, World> const& x,
-                              Angles<typename World::backend> const& angles,
+    constexpr auto operator()(Var<X, World> const& x, Angles<typename World::backend> const& angles,
                               Recompute how = Recompute::none) const {
       auto const whole = ColumnParallel<A, Region>::template enter<Hidden>(x);
       return out(detail::attend_rotated(query.product(whole), key.product(whole),

@@ -48,8 +48,7 @@ template <MeshAxis A, class Region = Duplicated> struct FusedGroupedQueryAttenti
     constexpr explicit bound(World& world) : qkv(bind<Qkv>(world)), out(bind<Out>(world)) {}
 
     template <class X>
-    constexpr auto operator()(Var<X, World> const& x,
-                              Angles<typename World::backend> const& angles,
+    constexpr auto operator()(Var<X, World> const& x, Angles<typename World::backend> const& angles,
                               Recompute how = Recompute::none) const {
       auto const all = qkv(x);
       auto const group = extent<QkvSlot>(x.world().plan) - 2;
@@ -61,8 +60,8 @@ template <MeshAxis A, class Region = Duplicated> struct FusedGroupedQueryAttenti
 
     /// Calls `f(info, parameter, matrix)` for each, by its Hugging Face names below `at`.
     void visit(std::string const& at, Init init, auto const& f) const {
-      f(parameter_at(at, {"q_proj.weight", "k_proj.weight", "v_proj.weight"}, init),
-        qkv.weight, QkvMatrix{});
+      f(parameter_at(at, {"q_proj.weight", "k_proj.weight", "v_proj.weight"}, init), qkv.weight,
+        QkvMatrix{});
       out.visit(at + "o_proj.", init, f);
     }
   };

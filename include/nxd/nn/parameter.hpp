@@ -33,14 +33,13 @@ struct Init {
   double deviation = 0.02;  ///< of the normal distribution
 };
 
-/// Whether another stage of a pipeline has the same parameter, as a tied head has the embedding's. Its
-/// gradient is the sum over both; it counts once, where it is `first`.
+/// Whether another stage of a pipeline has the same parameter, as a tied head has the embedding's.
+/// Its gradient is the sum over both; it counts once, where it is `first`.
 enum class Sharing : std::uint8_t { none, first, again };
 
-/// What stages share is one tensor, of which a rank holds the same part in each: gradients are summed
-/// element by element.
-template <class First, class Again>
-constexpr void check_tied() {
+/// What stages share is one tensor, of which a rank holds the same part in each: gradients are
+/// summed element by element.
+template <class First, class Again> constexpr void check_tied() {
   static_assert(matches<Expected<First>, Got<Again>>,
                 "tied weights: both stages must hold the same part of the weight");
 }
@@ -53,8 +52,8 @@ struct ParameterInfo {
   Sharing sharing = Sharing::none;
 };
 
-/// The same with names that begin with `at`. Not inlined: models call it for each parameter, in every
-/// visit.
+/// The same with names that begin with `at`. Not inlined: models call it for each parameter, in
+/// every visit.
 [[gnu::noinline]] inline ParameterInfo parameter_at(std::string_view at,
                                                     std::initializer_list<std::string_view> names,
                                                     Init init = {}, bool decays = true,
@@ -82,8 +81,7 @@ void add_group(Portion& portion, auto const& plan, std::int64_t rank, Shape<Ds..
   portion.extent.push_back(held);
 }
 
-template <class D, class... Ds>
-consteval bool starts_with_bundle(Shape<D, Ds...>) {
+template <class D, class... Ds> consteval bool starts_with_bundle(Shape<D, Ds...>) {
   return is_bundle<D>;
 }
 template <class D, class... Ds> Shape<Ds...> rest(Shape<D, Ds...>);
@@ -93,19 +91,20 @@ template <class D, class... Ds> Shape<Ds...> rest(Shape<D, Ds...>);
 /// The dimensions of a parameter that are the rows, and those that are the columns of its matrix.
 template <class Rows, class Columns = Shape<>> struct Matrix {};
 
-/// What `rank` holds of the tensors that a parameter X stores. A bundle comes first among the rows and
-/// is not part of them: each of its places is a tensor of its own.
+/// What `rank` holds of the tensors that a parameter X stores. A bundle comes first among the rows
+/// and is not part of them: each of its places is a tensor of its own.
 template <class X, class Rows, class Columns>
 std::vector<Portion> portions(ParameterInfo const& info, auto const& plan, std::int64_t rank,
                               Matrix<Rows, Columns>) {
   std::vector<Portion> all;
-  auto const each = static_cast<std::int64_t>(X::local_size(plan)) /
-                    static_cast<std::int64_t>(info.names.size());
+  auto const each =
+      static_cast<std::int64_t>(X::local_size(plan)) / static_cast<std::int64_t>(info.names.size());
   for (auto const& name : info.names) {
     Portion portion{name, {}, {}, {}, each * static_cast<std::int64_t>(all.size())};
     if constexpr (detail::starts_with_bundle(Rows{}))
       detail::add_group<X>(portion, plan, rank, decltype(detail::rest(Rows{})){});
-    else detail::add_group<X>(portion, plan, rank, Rows{});
+    else
+      detail::add_group<X>(portion, plan, rank, Rows{});
     if constexpr (!std::same_as<Columns, Shape<>>)
       detail::add_group<X>(portion, plan, rank, Columns{});
     all.push_back(std::move(portion));
@@ -115,12 +114,13 @@ std::vector<Portion> portions(ParameterInfo const& info, auto const& plan, std::
 
 namespace detail {
 
-template <class X, class A>
-bool is_first_holder_on(auto const& plan, std::int64_t rank) {
+template <class X, class A> bool is_first_holder_on(auto const& plan, std::int64_t rank) {
   using P = placement_t<X, A>;
   auto const place = line<A>(plan, rank).place;
-  if constexpr (std::same_as<typename Slicing<P>::dim, void>) return place == 0;
-  else return place % extent<typename Slicing<P>::copies>(plan) == 0;
+  if constexpr (std::same_as<typename Slicing<P>::dim, void>)
+    return place == 0;
+  else
+    return place % extent<typename Slicing<P>::copies>(plan) == 0;
 }
 
 template <class X, class... As>
@@ -130,10 +130,9 @@ bool is_first_holder(auto const& plan, std::int64_t rank, Mesh<As...>) {
 
 }  // namespace detail
 
-/// Of all ranks that hold the same part of X as `rank`, it is the first: the one that counts the part
-/// in a norm, or writes it to a file.
-template <class X, class Plan>
-bool is_first_holder(Plan const& plan, std::int64_t rank) {
+/// Of all ranks that hold the same part of X as `rank`, it is the first: the one that counts the
+/// part in a norm, or writes it to a file.
+template <class X, class Plan> bool is_first_holder(Plan const& plan, std::int64_t rank) {
   return detail::is_first_holder<X>(plan, rank, typename Plan::mesh{});
 }
 
@@ -156,20 +155,20 @@ void initialize(Var<X, W> const& parameter, Init init, std::vector<Portion> cons
       for (std::int64_t i = 0; i < p.size(); ++i) {
         auto const row = p.extent.size() > 1 ? p.start[0] + i / columns : 0;
         auto const global = row * p.shape.back() + p.start.back() + i % columns;
-        to[p.offset + i] = static_cast<T>(
-            init.deviation * stream.normal(static_cast<std::uint64_t>(global)));
+        to[p.offset + i] =
+            static_cast<T>(init.deviation * stream.normal(static_cast<std::uint64_t>(global)));
       }
     }
   }
 }
 
 /// Sets every parameter of a model to its start, the same on any layout.
-template <class Model>
-void initialize(Model const& model, std::uint64_t seed) {
-  model.visit([seed]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
-    auto& world = v.world();
-    initialize(v, info.init, portions<X>(info, world.plan, world.rank(), m), seed);
-  });
+template <class Model> void initialize(Model const& model, std::uint64_t seed) {
+  model.visit(
+      [seed]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
+        auto& world = v.world();
+        initialize(v, info.init, portions<X>(info, world.plan, world.rank(), m), seed);
+      });
 }
 
 }  // namespace nxd

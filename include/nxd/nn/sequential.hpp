@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/autodiff/elementwise.hpp>
-#include <nxd/nn/linear.hpp>
 #include <string>
 #include <tuple>
 #include <utility>
+
+#include <nxd/autodiff/elementwise.hpp>
+#include <nxd/nn/linear.hpp>
 
 namespace nxd {
 

@@ -27,19 +27,19 @@ constexpr auto settle_over(W&, Local<G, B> const& gradient, Mesh<>, auto) {
   return gradient;
 }
 template <class A, class... As, class W, class G, class B, class... Data>
-constexpr auto settle_over(W& world, Local<G, B> const& gradient, Mesh<A, As...>, Mesh<Data...> data) {
+constexpr auto settle_over(W& world, Local<G, B> const& gradient, Mesh<A, As...>,
+                           Mesh<Data...> data) {
   using P = placement_t<G, A>;
   if constexpr (awaits_sum<P> && !axis_among<A, Data...>)
     return settle_over(world, redistribute<cotangent_t<P>>(world, gradient), Mesh<As...>{}, data);
-  else return settle_over(world, gradient, Mesh<As...>{}, data);
+  else
+    return settle_over(world, gradient, Mesh<As...>{}, data);
 }
 
-template <class W, class A>
-constexpr Line line_along(W const& world, Mesh<A>) {
+template <class W, class A> constexpr Line line_along(W const& world, Mesh<A>) {
   return line<A>(world.plan, world.rank());
 }
-template <class W>
-constexpr Line line_along(W const& world, Mesh<>) {
+template <class W> constexpr Line line_along(W const& world, Mesh<>) {
   return {world.rank(), 1, 1, 0};
 }
 
@@ -51,8 +51,8 @@ bool holds_first(auto const& plan, std::int64_t rank, Mesh<As...>, Mesh<Data...>
 
 }  // namespace detail
 
-/// Takes the sums that a gradient awaits over axes that are not data axes, such as those of a norm's
-/// weight under sequence parallelism. What is left is what `Zero1` and `Replicated` take.
+/// Takes the sums that a gradient awaits over axes that are not data axes, such as those of a
+/// norm's weight under sequence parallelism. What is left is what `Zero1` and `Replicated` take.
 template <class Strategy, class W, class G, class B>
 constexpr auto settle(W& world, Local<G, B> const& gradient) {
   using M = typename W::mesh;
@@ -64,8 +64,8 @@ template <class M> inline constexpr bool has_one_axis = false;
 template <> inline constexpr bool has_one_axis<Mesh<>> = true;
 template <class A> inline constexpr bool has_one_axis<Mesh<A>> = true;
 
-/// A model whose parts are on several stages of a pipeline comes with the line of those that may share a
-/// weight: `model.ends()`. Other models are whole on every rank.
+/// A model whose parts are on several stages of a pipeline comes with the line of those that may
+/// share a weight: `model.ends()`. Other models are whole on every rank.
 template <class Model>
 concept SharesWeightsBetweenStages = requires(Model const& model) {
   { model.ends() } -> std::same_as<Line>;
@@ -73,8 +73,7 @@ concept SharesWeightsBetweenStages = requires(Model const& model) {
 
 /// Trains the parameters of a model: takes their gradients' sums, clips, updates. Strategy is
 /// `Zero1<AdamW>`, `Replicated<Sgd>`, ...; its update's state lives here, chunk by chunk.
-template <class Strategy, class World>
-class Optimizer {
+template <class Strategy, class World> class Optimizer {
   using B = typename World::backend;
   using T = typename World::element;
   using axes = typename Strategy::template axes<typename World::mesh>;
@@ -111,8 +110,7 @@ class Optimizer {
   /// Takes the gradients of a step: sums them over the ranks that share a parameter, forgets the
   /// parameters' own, and measures them. @return the global norm, before clipping; not finite if a
   /// gradient is not.
-  template <class Model>
-  double reduce(Model const& model) {
+  template <class Model> double reduce(Model const& model) {
     double total = 0;
     std::size_t i = 0;
     model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
@@ -123,22 +121,22 @@ class Optimizer {
       if (!counts<X>() || info.sharing == Sharing::again) return;
       compute<B>([&](auto k) {
         auto const* const g = B::data(s.gradient);
-        if (clip_.norm == Clip::Norm::l2) total += k.sum_of_squares(s.chunk.count, g);
-        else if (auto const m = k.max_abs(s.chunk.count, g); !(m <= total)) total = m;
+        if (clip_.norm == Clip::Norm::l2)
+          total += k.sum_of_squares(s.chunk.count, g);
+        else if (auto const m = k.max_abs(s.chunk.count, g); !(m <= total))
+          total = m;
       });
     });
     Line const everyone{0, 1, world_.comm.size(), world_.rank()};
     auto const how = clip_.norm == Clip::Norm::l2 ? Op::sum : Op::max;
-    exchange<B>(world_.comm, [&](auto& comm) {
-      all_reduce(comm, everyone, std::span<double>(&total, 1), how);
-    });
+    exchange<B>(world_.comm,
+                [&](auto& comm) { all_reduce(comm, everyone, std::span<double>(&total, 1), how); });
     norm_ = clip_.norm == Clip::Norm::l2 ? std::sqrt(total) : total;
     return norm_;
   }
 
   /// One step at learning rate `rate` along the gradients that `reduce` has taken.
-  template <class Model>
-  void step(Model const& model, double rate) {
+  template <class Model> void step(Model const& model, double rate) {
     UpdateStep step{++steps_, rate, clip_.coefficient(norm_), true};
     std::size_t i = 0;
     model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
@@ -163,10 +161,7 @@ class Optimizer {
   State const& state(std::size_t i) const { return states_[i]; }
 
   /// The state of X is this rank's to write: no rank before it holds the same.
-  template <class X>
-  bool owns() const {
-    return counts<X>();
-  }
+  template <class X> bool owns() const { return counts<X>(); }
 
  private:
   /// The gradient of a parameter, over all stages that have it.
@@ -179,17 +174,15 @@ class Optimizer {
       Line const ends = model.ends();
       world_.ledger.bytes_sent += G::local_bytes(world_.plan);
       auto const n = static_cast<std::size_t>(G::local_size(world_.plan));
-      exchange<B>(world_.comm, [&](auto& comm) {
-        all_reduce(comm, ends, std::span<T>(data(gradient), n));
-      });
+      exchange<B>(world_.comm,
+                  [&](auto& comm) { all_reduce(comm, ends, std::span<T>(data(gradient), n)); });
     } else {
       detail::broken_expectation("a whole model: one stage does not know who shares its weights");
     }
     return gradient;
   }
 
-  template <class X, class G>
-  void reduce_one(Local<G, B> const& gradient, State& s) {
+  template <class X, class G> void reduce_one(Local<G, B> const& gradient, State& s) {
     auto const settled = settle<Strategy>(world_, gradient);
     using Settled = typename std::remove_cvref_t<decltype(settled)>::tensor;
     check_gradient<Settled>(axes{}, typename World::mesh{});
@@ -203,8 +196,7 @@ class Optimizer {
     }
   }
 
-  template <class G>
-  Local<G, B> zeros() {
+  template <class G> Local<G, B> zeros() {
     For<B> const purpose(MemoryUse::gradients);
     auto const made = world_.template make<G>();
     if constexpr (B::has_elements) std::fill_n(data(made), G::local_size(world_.plan), T{});
@@ -212,12 +204,12 @@ class Optimizer {
   }
 
   /// Of the ranks that hold this chunk of X, this one is the first.
-  template <class X>
-  bool counts() const {
+  template <class X> bool counts() const {
     auto const rank = world_.rank();
     if constexpr (Strategy::shards_state)
       return detail::holds_first<X>(world_.plan, rank, typename World::mesh{}, axes{});
-    else return is_first_holder<X>(world_.plan, rank);
+    else
+      return is_first_holder<X>(world_.plan, rank);
   }
 
   World& world_;

@@ -11,8 +11,8 @@ namespace nxd {
 
 namespace detail {
 
-/// Appends rows [first, last) of a portion, columns [left, right), to `boxes`; their elements lie from
-/// `offset` on.
+/// Appends rows [first, last) of a portion, columns [left, right), to `boxes`; their elements lie
+/// from `offset` on.
 inline void add_box(std::vector<Portion>& boxes, Portion const& p, std::int64_t first,
                     std::int64_t last, std::int64_t left, std::int64_t right, std::int64_t offset) {
   if (first >= last || left >= right) return;
@@ -50,8 +50,8 @@ inline std::vector<Portion> cut(Portion const& p, std::int64_t from, std::int64_
   return boxes;
 }
 
-/// What a chunk of a parameter holds of the tensors that the parameter stores; offsets count from the
-/// beginning of the chunk.
+/// What a chunk of a parameter holds of the tensors that the parameter stores; offsets count from
+/// the beginning of the chunk.
 inline std::vector<Portion> chunk_portions(std::vector<Portion> const& portions,
                                            Chunk const& chunk) {
   std::vector<Portion> all;

@@ -54,11 +54,10 @@ constexpr void check_gradient(Mesh<As...>, Mesh<Ms...>) {
 }
 
 /// Splits the state of Update over Axes, which are the data axes if none are named: gradients are
-/// reduce-scattered, each rank updates its chunk, and weights are gathered (Rajbhandari et al., 2020).
-/// A parameter is cut as one flat array, evenly, whatever its shape.
-/// Memory: state over the ranks of Axes. Messages: those of an all-reduce.
-template <class Update, MeshAxis... Axes>
-struct Zero1 {
+/// reduce-scattered, each rank updates its chunk, and weights are gathered (Rajbhandari et al.,
+/// 2020). A parameter is cut as one flat array, evenly, whatever its shape. Memory: state over the
+/// ranks of Axes. Messages: those of an all-reduce.
+template <class Update, MeshAxis... Axes> struct Zero1 {
   using update = Update;
   static constexpr bool shards_state = true;
   template <class M> using axes = detail::axes_or_data_t<M, Axes...>;
@@ -124,8 +123,7 @@ struct Zero1 {
 
 /// Every rank of Axes, the data axes if none are named, keeps the whole state of Update: gradients
 /// are all-reduced, and all ranks take the same step.
-template <class Update, MeshAxis... Axes>
-struct Replicated {
+template <class Update, MeshAxis... Axes> struct Replicated {
   using update = Update;
   static constexpr bool shards_state = false;
   template <class M> using axes = detail::axes_or_data_t<M, Axes...>;

@@ -20,8 +20,8 @@ constexpr char letter(Pass pass) { return "FBIW"[static_cast<int>(pass)]; }
 
 /// In words.
 constexpr std::string_view name_of(Pass pass) {
-  constexpr auto names = std::to_array<std::string_view>(
-      {"forward", "backward", "input gradient", "weight gradient"});
+  constexpr auto names =
+      std::to_array<std::string_view>({"forward", "backward", "input gradient", "weight gradient"});
   return names[static_cast<std::size_t>(pass)];
 }
 

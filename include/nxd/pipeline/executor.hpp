@@ -24,12 +24,11 @@ concept PipelineProgram = requires(P const& program, Var<typename P::Residual, W
   program.end(0, x).value();
 };
 
-/// Runs a schedule on one rank of a line of pipeline ranks. Receives are posted one action ahead, and a
-/// send is awaited only when its buffer is used again: what `verify` proves under `Channel::posted` is
-/// what runs. Shapes are known from types and never negotiated. Activations live from their forward
-/// pass to their backward pass; what is sent is not copied.
-template <class World, PipelineProgram<World> Program>
-class PipelineExecutor {
+/// Runs a schedule on one rank of a line of pipeline ranks. Receives are posted one action ahead,
+/// and a send is awaited only when its buffer is used again: what `verify` proves under
+/// `Channel::posted` is what runs. Shapes are known from types and never negotiated. Activations
+/// live from their forward pass to their backward pass; what is sent is not copied.
+template <class World, PipelineProgram<World> Program> class PipelineExecutor {
   using B = typename World::backend;
   using X = typename Program::Residual;
   using G = gradient_t<X, typename World::mesh>;
@@ -82,8 +81,8 @@ class PipelineExecutor {
     Tape tape, weights;
     std::optional<Slot<X, World>> output;
     std::optional<Loss> loss;
-    Local<X, B> input;         ///< handed over by another chunk of this rank
-    Local<G, B> gradient;      ///< likewise, of the output
+    Local<X, B> input;     ///< handed over by another chunk of this rank
+    Local<G, B> gradient;  ///< likewise, of the output
     Local<G, B> of_input;
   };
 
@@ -116,8 +115,8 @@ class PipelineExecutor {
     try {
       work();
     } catch (Error const& e) {
-      throw Error(e.code, "pipeline rank " + std::to_string(along_.place) + " at " + text(a) + ": " +
-                              e.what());
+      throw Error(e.code, "pipeline rank " + std::to_string(along_.place) + " at " + text(a) +
+                              ": " + e.what());
     }
   }
 
@@ -150,15 +149,19 @@ class PipelineExecutor {
             std::span<T>(data(buffer), static_cast<std::size_t>(Y::local_size(world_.plan)))));
       });
     };
-    if (a.kind == Pass::forward) receive(to.input);
-    else receive(to.gradient);
+    if (a.kind == Pass::forward)
+      receive(to.input);
+    else
+      receive(to.gradient);
   }
 
   void act(Action const& a, Arriving& arriving) {
     auto& f = flight(a.chunk, a.microbatch);
     if (a.kind == Pass::forward) return forward(a, f, arriving);
-    if (a.kind == Pass::weight_gradient) f.weights.pull_until(nullptr);
-    else backward(a, f, arriving);
+    if (a.kind == Pass::weight_gradient)
+      f.weights.pull_until(nullptr);
+    else
+      backward(a, f, arriving);
     if (frees_activations(a.kind)) --live_;
   }
 
@@ -215,8 +218,7 @@ class PipelineExecutor {
   }
 
   /// Hands a value over to another stage, on this rank or another.
-  template <class Y>
-  void send(Action const& a, int to, Local<Y, B> const& value) {
+  template <class Y> void send(Action const& a, int to, Local<Y, B> const& value) {
     auto const seat = schedule_.seat(to);
     bool const onward = a.kind == Pass::forward;
     if (seat.rank == along_.place) {
@@ -228,9 +230,9 @@ class PipelineExecutor {
       return;
     }
     world_.ledger.bytes_sent += Y::local_bytes(world_.plan);
-    auto& message = outgoing_[static_cast<std::size_t>(
-        (a.chunk * 2 + (onward ? 0 : 1)) * schedule_.send_buffers +
-        a.microbatch % schedule_.send_buffers)];
+    auto& message = outgoing_[static_cast<std::size_t>((a.chunk * 2 + (onward ? 0 : 1)) *
+                                                           schedule_.send_buffers +
+                                                       a.microbatch % schedule_.send_buffers)];
     message.wait();
     if constexpr (std::same_as<Y, X>)
       if (onward) message.output = value;

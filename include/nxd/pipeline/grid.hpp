@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+
 #include <nxd/pipeline/report.hpp>
 
 namespace nxd {
@@ -126,9 +127,8 @@ inline std::string grid_trace(Schedule const& s, Proof const& proof) {
               R"(, "args": {"name": ")" + detail::rank_text(rank) + "\"}},\n";
   for (auto const& bar : detail::bars(s, proof))
     events += R"({"name": ")" + text(bar.action) + R"(", "cat": ")" +
-              std::string(name_of(bar.action.kind)) +
-              R"(", "ph": "X", "pid": 0, "tid": )" + std::to_string(bar.rank) +
-              ", \"ts\": " + detail::number_text(1000 * bar.start) +
+              std::string(name_of(bar.action.kind)) + R"(", "ph": "X", "pid": 0, "tid": )" +
+              std::to_string(bar.rank) + ", \"ts\": " + detail::number_text(1000 * bar.start) +
               ", \"dur\": " + detail::number_text(1000 * bar.length()) +
               R"(, "args": {"microbatch": )" + std::to_string(bar.action.microbatch) +
               ", \"chunk\": " + std::to_string(bar.action.chunk) + "}},\n";

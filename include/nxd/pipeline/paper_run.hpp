@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+
 #include <nxd/pipeline/channels.hpp>
 #include <nxd/pipeline/timetable.hpp>
 
@@ -24,6 +25,9 @@ struct Wait {
   Action of;
 };
 
+/// How long each action takes: seconds[rank][i].
+using ActionTimes = std::vector<std::vector<double>>;
+
 namespace detail {
 
 /// A run of a schedule on paper: each rank does its next action as soon as it can.
@@ -31,8 +35,10 @@ namespace detail {
 /// The compiler runs this: it is written for few steps an action.
 class PaperRun {
  public:
-  constexpr PaperRun(Schedule const& s, Timetable const& table, Channel channel, Times times)
-      : s_(s), table_(table), channel_(channel), hop_(times.hop) {
+  /// @param each lengths of the actions, one by one, if not those of `times`; outlives the run
+  constexpr PaperRun(Schedule const& s, Timetable const& table, Channel channel, Times times,
+                     ActionTimes const* each = nullptr)
+      : s_(s), table_(table), channel_(channel), hop_(times.hop), each_(each) {
     for (int kind = 0; kind < 4; ++kind) cost_[kind] = times.of(static_cast<Pass>(kind)) / s.chunks;
     done_.assign(table.first(s.ranks()), never);
     for (int rank = 0; rank < s.ranks(); ++rank) {
@@ -125,6 +131,11 @@ class PaperRun {
     return is_of(rank, taker) ? made : std::max(made, asked(taker)) + hop_;
   }
 
+  constexpr double length(int rank, int number, Action const& a) const {
+    return each_ == nullptr ? cost_[static_cast<int>(a.kind)]
+                            : (*each_)[rank][number - table_.first(rank)];
+  }
+
   /// Does what a rank can do now. Returns whether it did anything.
   constexpr bool advance(int rank) {
     int const first = next_[rank], end = table_.end(rank);
@@ -136,7 +147,7 @@ class PaperRun {
         double const start = std::max(arrival(rank, step), room(rank, step));
         if (start == never) break;
         double const before = free_.empty() ? done_.data()[next - 1] : free_[next - 1];
-        done = std::max(start, before) + cost_[static_cast<int>(step.action->kind)];
+        done = std::max(start, before) + length(rank, next, *step.action);
         computed = true;
       }
       if (channel_ != Channel::rendezvous) continue;
@@ -157,6 +168,7 @@ class PaperRun {
   Timetable const& table_;
   Channel channel_;
   double hop_;
+  ActionTimes const* each_;
   double cost_[4]{};
   std::vector<int> next_{};     ///< per rank: the number of its next action
   std::vector<double> done_{};  ///< by number: when the action was done

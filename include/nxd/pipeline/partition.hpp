@@ -33,8 +33,8 @@ constexpr Verdict check_stages(std::int64_t layers, std::int64_t stages) {
   return {Rule::every_stage_needs_a_layer, layers, stages};
 }
 
-/// Stages of so many layers each. @throws PlanError unless every layer is in exactly one stage and every
-/// stage has one
+/// Stages of so many layers each. @throws PlanError unless every layer is in exactly one stage and
+/// every stage has one
 inline std::vector<StageSpan> stages_of(std::span<std::int64_t const> counts, std::int64_t layers) {
   auto const total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
   if (total != layers)
@@ -42,8 +42,7 @@ inline std::vector<StageSpan> stages_of(std::span<std::int64_t const> counts, st
   std::vector<StageSpan> spans;
   std::int64_t first = 0;
   for (auto const n : counts) {
-    if (n < 1)
-      throw PlanError("pipeline stages", {Rule::every_stage_needs_a_layer, n, 1});
+    if (n < 1) throw PlanError("pipeline stages", {Rule::every_stage_needs_a_layer, n, 1});
     spans.push_back({first, n, first == 0, first + n == layers, counts.size() == 1});
     first += n;
   }
@@ -56,7 +55,8 @@ inline std::vector<StageSpan> share_layers(std::int64_t layers, std::int64_t sta
   require("pipeline stages", check_stages(layers, stages));
   std::vector<std::int64_t> counts(static_cast<std::size_t>(stages), layers / stages);
   auto const rest = layers % stages;
-  if (remainder == Remainder::very_last_stage) counts.back() += rest;
+  if (remainder == Remainder::very_last_stage)
+    counts.back() += rest;
   else
     for (std::int64_t i = 0; i < rest; ++i) ++counts[static_cast<std::size_t>(stages - 1 - i)];
   return stages_of(counts, layers);
@@ -67,7 +67,8 @@ inline std::vector<StageSpan> share_layers(std::int64_t layers, std::int64_t sta
 inline std::vector<StageSpan> cut_layers(std::int64_t layers, std::int64_t stages,
                                          std::span<std::int64_t const> cuts) {
   if (std::ssize(cuts) + 1 != stages)
-    throw PlanError("pipeline_cuts", {Rule::cuts_must_be_one_fewer_than_stages, std::ssize(cuts), stages});
+    throw PlanError("pipeline_cuts",
+                    {Rule::cuts_must_be_one_fewer_than_stages, std::ssize(cuts), stages});
   std::vector<std::int64_t> counts;
   std::int64_t first = 0;
   for (auto const last : cuts) {
@@ -78,8 +79,9 @@ inline std::vector<StageSpan> cut_layers(std::int64_t layers, std::int64_t stage
   return stages_of(counts, layers);
 }
 
-/// Layers shared so that the most expensive stage costs least: a layer costs 1, the embedding and the
-/// head what they cost in layers. Ties leave the earlier stages lighter. Cost: layers^2 * stages.
+/// Layers shared so that the most expensive stage costs least: a layer costs 1, the embedding and
+/// the head what they cost in layers. Ties leave the earlier stages lighter. Cost: layers^2 *
+/// stages.
 /// @throws PlanError if there are fewer layers than stages
 inline std::vector<StageSpan> balance_layers(std::int64_t layers, std::int64_t stages,
                                              double embedding, double head) {
@@ -88,15 +90,16 @@ inline std::vector<StageSpan> balance_layers(std::int64_t layers, std::int64_t s
     return static_cast<double>(to - from) + (from == 0 ? embedding : 0) + (to == layers ? head : 0);
   };
   auto const n = static_cast<std::size_t>(layers), p = static_cast<std::size_t>(stages);
-  // best[s][i]: the least cost of the worst of the first s + 1 stages, if they have the first i layers.
+  // best[s][i]: the least cost of the worst of the first s + 1 stages, if they have the first i
+  // layers.
   std::vector best(p, std::vector<double>(n + 1, 1e300));
   std::vector from(p, std::vector<std::int64_t>(n + 1, 0));
   for (std::size_t i = 1; i <= n; ++i) best[0][i] = cost(0, static_cast<std::int64_t>(i));
   for (std::size_t s = 1; s < p; ++s)
     for (std::size_t i = s + 1; i <= n; ++i)
       for (std::size_t j = s; j < i; ++j)
-        if (auto const worst = std::max(best[s - 1][j], cost(static_cast<std::int64_t>(j),
-                                                             static_cast<std::int64_t>(i)));
+        if (auto const worst = std::max(
+                best[s - 1][j], cost(static_cast<std::int64_t>(j), static_cast<std::int64_t>(i)));
             worst < best[s][i]) {
           best[s][i] = worst;
           from[s][i] = static_cast<std::int64_t>(j);

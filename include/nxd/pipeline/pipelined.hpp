@@ -11,8 +11,7 @@ namespace nxd {
 
 /// The strategy of a pipeline: its stages run by schedules of kind K. Numbers come from the plan.
 /// `Pipeline<OneFOneB>`, `Pipeline<Interleaved>`
-template <ScheduleKind K>
-struct Pipeline {
+template <ScheduleKind K> struct Pipeline {
   using kind = K;
 
   /// @throws PlanError, ConfigError if there is no such schedule, or if it does not run
@@ -25,7 +24,8 @@ struct Pipeline {
   }
 };
 
-/// What a pipeline is made of when the program starts: the schedule of its steps, and who makes others.
+/// What a pipeline is made of when the program starts: the schedule of its steps, and who makes
+/// others.
 struct PipelinePlan {
   using Maker = Schedule (*)(std::int64_t ranks, std::int64_t microbatches, std::int64_t chunks);
 
@@ -40,10 +40,9 @@ struct PipelinePlan {
 };
 
 /// One rank's part of a model that is spread over the stages of a pipeline: a chunk of layers, or
-/// several. A stage is a Model of its own, which knows its span of the layers; parameters have the names
-/// that they have in the whole.
-template <class Model, class World>
-class Pipelined {
+/// several. A stage is a Model of its own, which knows its span of the layers; parameters have the
+/// names that they have in the whole.
+template <class Model, class World> class Pipelined {
  public:
   using Residual = typename Model::Residual;
   using Tokens = typename Model::Tokens;
@@ -52,7 +51,8 @@ class Pipelined {
 
   /// @param along the pipeline ranks
   /// @param spans of all stages, in order
-  /// @param make `make(span, first)` makes a stage; `first` is the first stage of the model, if it is on
+  /// @param make `make(span, first)` makes a stage; `first` is the first stage of the model, if it
+  /// is on
   ///             this rank, else null
   /// @throws PlanError unless there is a span for every stage
   Pipelined(Line along, PipelinePlan plan, std::vector<StageSpan> spans, auto const& make)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/pipeline/verify.hpp>
 #include <string>
+
+#include <nxd/pipeline/verify.hpp>
 
 namespace nxd {
 

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <concepts>
-#include <nxd/core/verdict.hpp>
-#include <nxd/pipeline/action.hpp>
 #include <string_view>
 #include <vector>
+
+#include <nxd/core/verdict.hpp>
+#include <nxd/pipeline/action.hpp>
 
 namespace nxd {
 

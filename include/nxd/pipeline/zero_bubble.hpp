@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+
 #include <nxd/pipeline/schedule.hpp>
 
 namespace nxd {

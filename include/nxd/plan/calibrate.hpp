@@ -14,14 +14,14 @@ namespace nxd {
 namespace detail {
 
 /// Measures on all ranks at once, as in a step: what they share, they share here too.
-template <class K, Communicator C>
-class Calibration {
+template <class K, Communicator C> class Calibration {
  public:
   explicit Calibration(C comm) : comm_(std::move(comm)), memory_(pool), ids_(1 << 16) {
     Stream const noise(1, "calibration", 0);
     for (std::size_t i = 0; i < memory_.size(); ++i)
       memory_[i] = static_cast<float>(noise.uniform(i)) - 0.5F;
-    for (std::size_t i = 0; i < ids_.size(); ++i) ids_[i] = static_cast<std::int32_t>(i * 37 % 1000);
+    for (std::size_t i = 0; i < ids_.size(); ++i)
+      ids_[i] = static_cast<std::int32_t>(i * 37 % 1000);
   }
 
   void kernels(KernelPrices& to, double& peak) {
@@ -39,15 +39,19 @@ class Calibration {
       // Short ones tell the price of a message, long ones that of a byte.
       auto const small = seconds([&] { talk(64); }), large = seconds([&] { talk(1 << 19); });
       auto const bytes = share * 4 * ((1 << 19) - 64);
-      to[static_cast<std::size_t>(exchange)] = {small / messages, std::max(0.0, large - small) / bytes};
+      to[static_cast<std::size_t>(exchange)] = {small / messages,
+                                                std::max(0.0, large - small) / bytes};
     };
     auto const n = static_cast<double>(all.count);
     auto const count = static_cast<std::size_t>(all.count);
-    auto const in = [&](std::size_t size) { return std::span<float const>(next(static_cast<std::int64_t>(size)), size); };
-    auto const out = [&](std::size_t size) { return std::span<float>(next(static_cast<std::int64_t>(size)), size); };
-    price(Exchange::all_gather, n - 1, n - 1, [&](std::size_t size) {
-      comm_.all_gather(all, in(size), out(size * count));
-    });
+    auto const in = [&](std::size_t size) {
+      return std::span<float const>(next(static_cast<std::int64_t>(size)), size);
+    };
+    auto const out = [&](std::size_t size) {
+      return std::span<float>(next(static_cast<std::int64_t>(size)), size);
+    };
+    price(Exchange::all_gather, n - 1, n - 1,
+          [&](std::size_t size) { comm_.all_gather(all, in(size), out(size * count)); });
     price(Exchange::reduce_scatter, n - 1, (n - 1) / n, [&](std::size_t size) {
       auto const block = size / count;
       reduce_scatter(comm_, all, in(block * count), out(block));
@@ -64,12 +68,13 @@ class Calibration {
     auto const other = all.place ^ 1;
     price(Exchange::send, 2, 2, [&](std::size_t size) {
       if (other >= all.count) return;
-      if (all.place % 2 == 0) comm_.send(other, 1, in(size)), comm_.receive(other, 2, out(size));
-      else comm_.receive(other, 1, out(size)), comm_.send(other, 2, in(size));
+      if (all.place % 2 == 0)
+        comm_.send(other, 1, in(size)), comm_.receive(other, 2, out(size));
+      else
+        comm_.receive(other, 1, out(size)), comm_.send(other, 2, in(size));
     });
     to[static_cast<std::size_t>(Exchange::receive)] = {0, 0};
-    to[static_cast<std::size_t>(Exchange::barrier)] = {
-        seconds([&] { comm_.barrier(); }), 0};
+    to[static_cast<std::size_t>(Exchange::barrier)] = {seconds([&] { comm_.barrier(); }), 0};
   }
 
  private:
@@ -89,7 +94,8 @@ class Calibration {
       comm_.barrier();
       auto const start = Clock::now();
       for (std::int64_t i = 0; i < times; ++i) work();
-      return std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(times);
+      return std::chrono::duration<double>(Clock::now() - start).count() /
+             static_cast<double>(times);
     };
     work();
     auto once = time(1);
@@ -112,10 +118,11 @@ class Calibration {
     struct Shape {
       std::int64_t m, n, k;
     };
-    constexpr Shape shapes[] = {{128, 128, 128},   {256, 256, 256},  {512, 512, 512},   {1024, 1024, 1024},
-                                {64, 512, 512},    {512, 64, 512},   {512, 512, 64},    {1024, 256, 768},
-                                {1024, 768, 256},  {256, 768, 1024}, {2048, 384, 1024}, {384, 1024, 2048},
-                                {2048, 1024, 384}, {1024, 128, 384}, {128, 384, 1024}};
+    constexpr Shape shapes[] = {{128, 128, 128},    {256, 256, 256},   {512, 512, 512},
+                                {1024, 1024, 1024}, {64, 512, 512},    {512, 64, 512},
+                                {512, 512, 64},     {1024, 256, 768},  {1024, 768, 256},
+                                {256, 768, 1024},   {2048, 384, 1024}, {384, 1024, 2048},
+                                {2048, 1024, 384},  {1024, 128, 384},  {128, 384, 1024}};
     std::vector<std::vector<double>> rows;
     peak = 0;
     for (auto const& shape : shapes) {
@@ -127,7 +134,9 @@ class Calibration {
           {{m, 1, 0, n}, {n, 0, 1, 1}, {k, m, n, 0}, {}, 0},
       };
       for (auto const& form : forms) {
-        auto const t = seconds([&] { K::multiply(form, next(m * k), next(n * k), next(m * n), false); }) - to.call;
+        auto const t =
+            seconds([&] { K::multiply(form, next(m * k), next(n * k), next(m * n), false); }) -
+            to.call;
         auto const flops = 2.0 * static_cast<double>(m * n * k);
         peak = std::max(peak, flops / t);
         rows.push_back({static_cast<double>(m * n * k) / t, static_cast<double>(m * k) / t,
@@ -150,27 +159,36 @@ class Calibration {
     price(Kernel::transpose_blocks, [&] { K::transpose_blocks(8, 64, n / 512, next(n), next(n)); });
     price(Kernel::sum_of_squares, [&] { sink_ += K::sum_of_squares(n, next(n)); });
     price(Kernel::max_abs, [&] { sink_ += K::max_abs(n, next(n)); });
-    price(Kernel::rms_norm, [&] { K::rms_norm(rows, columns, 1e-5, next(n), next(columns), next(n), next(rows)); });
+    price(Kernel::rms_norm,
+          [&] { K::rms_norm(rows, columns, 1e-5, next(n), next(columns), next(n), next(rows)); });
     price(Kernel::rms_norm_pull, [&] {
-      K::rms_norm_pull(rows, columns, next(n), next(columns), next(rows), next(n), next(n), next(columns));
+      K::rms_norm_pull(rows, columns, next(n), next(columns), next(rows), next(n), next(n),
+                       next(columns));
     });
     price(Kernel::softmax, [&] { K::softmax(rows, columns, 1, next(n), next(n)); });
-    price(Kernel::softmax_pull, [&] { K::softmax_pull(rows, columns, 1, next(n), next(n), next(n)); });
+    price(Kernel::softmax_pull,
+          [&] { K::softmax_pull(rows, columns, 1, next(n), next(n), next(n)); });
     price(Kernel::swiglu, [&] { K::swiglu(rows, columns, next(2 * n), next(n)); });
-    price(Kernel::swiglu_pull, [&] { K::swiglu_pull(rows, columns, next(2 * n), next(n), next(2 * n)); });
+    price(Kernel::swiglu_pull,
+          [&] { K::swiglu_pull(rows, columns, next(2 * n), next(n), next(2 * n)); });
     Rotary const turn{2, rows / 2, 8, columns / 8};
     price(Kernel::rotate, [&] { K::rotate(turn, next(n), next(n), next(n), next(n), 1); });
     Rows const look{rows, 0, 1000, columns};
-    price(Kernel::gather_rows, [&] { K::gather_rows(look, ids_.data(), next(1000 * columns), next(n)); });
-    price(Kernel::scatter_add_rows, [&] { K::scatter_add_rows(look, ids_.data(), next(n), next(1000 * columns)); });
+    price(Kernel::gather_rows,
+          [&] { K::gather_rows(look, ids_.data(), next(1000 * columns), next(n)); });
+    price(Kernel::scatter_add_rows,
+          [&] { K::scatter_add_rows(look, ids_.data(), next(n), next(1000 * columns)); });
     CrossEntropy const loss{rows, columns, columns, 0, -100};
-    price(Kernel::cross_entropy_stats, [&] { K::cross_entropy_stats(loss, next(n), ids_.data(), next(4 * rows)); });
+    price(Kernel::cross_entropy_stats,
+          [&] { K::cross_entropy_stats(loss, next(n), ids_.data(), next(4 * rows)); });
     price(Kernel::cross_entropy_pull, [&] {
-      K::cross_entropy_pull(loss, next(n), ids_.data(), next(rows), next(rows), {0, 0, columns}, next(n));
+      K::cross_entropy_pull(loss, next(n), ids_.data(), next(rows), next(rows), {0, 0, columns},
+                            next(n));
     });
     std::vector<float> mean(n), square(n), weight(n);
     AdamWStep const adamw{1e-3, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1};
-    price(Kernel::adamw, [&] { K::adamw(adamw, n, next(n), weight.data(), mean.data(), square.data()); });
+    price(Kernel::adamw,
+          [&] { K::adamw(adamw, n, next(n), weight.data(), mean.data(), square.data()); });
     SgdStep const sgd{1e-3, 0.9, 0, false, 0, false, 1};
     price(Kernel::sgd, [&] { K::sgd(sgd, n, next(n), weight.data(), mean.data()); });
   }
@@ -179,15 +197,26 @@ class Calibration {
     std::array<double, 2> forward{}, pull{};
     constexpr std::array<std::int64_t, 2> dims{32, 128};
     for (std::size_t i = 0; i < 2; ++i) {
-      Attention const s{.batch = 2, .queries = 256, .keys = 256, .heads = 4, .kv_heads = 4, .group = 1,
-                        .first_head = 0, .head_dim = dims[i], .scale = 0.1, .causal = true};
-      auto const n = s.batch * s.queries * s.heads * s.head_dim, rows = s.batch * s.heads * s.queries;
+      Attention const s{.batch = 2,
+                        .queries = 256,
+                        .keys = 256,
+                        .heads = 4,
+                        .kv_heads = 4,
+                        .group = 1,
+                        .first_head = 0,
+                        .head_dim = dims[i],
+                        .scale = 0.1,
+                        .causal = true};
+      auto const n = s.batch * s.queries * s.heads * s.head_dim,
+                 rows = s.batch * s.heads * s.queries;
       auto const *q = next(n), *k = next(n), *v = next(n);
       auto *out = next(n), *sums = next(rows);
       forward[i] = (seconds([&] { K::attention(s, q, k, v, out, sums); }) - to.call) / scores_of(s);
       pull[i] = (seconds([&] {
                    K::attention_pull(s, q, k, v, out, sums, next(n), next(n), next(n), next(n));
-                 }) - to.call) / scores_of(s);
+                 }) -
+                 to.call) /
+                scores_of(s);
     }
     // A score costs price[0] + price[1] head_dim.
     auto const line = [&](std::array<double, 2> const& t) -> std::array<double, 2> {
@@ -207,12 +236,13 @@ class Calibration {
 
 }  // namespace detail
 
-/// Measures what a plan needs to know of this machine, all ranks of `comm` at once, with kernels K and
-/// the threads that each rank has. Takes some seconds.
+/// Measures what a plan needs to know of this machine, all ranks of `comm` at once, with kernels K
+/// and the threads that each rank has. Takes some seconds.
 template <class K, Communicator C>
 Machine calibrate(C comm, std::int64_t cores, std::int64_t threads) {
   Machine machine;
-  machine.source = "measured on " + std::to_string(comm.size()) + " ranks of " + std::to_string(threads) + " threads";
+  machine.source = "measured on " + std::to_string(comm.size()) + " ranks of " +
+                   std::to_string(threads) + " threads";
   machine.cores = cores;
   machine.threads = threads;
   detail::Calibration<K, C> measure(comm);

@@ -167,18 +167,18 @@ inline std::string compare_text(StepPlan const& plan, Comparison const& comparis
   auto const& steps = comparison.steps();
   auto out = title + "\nmeans    of " + steps.front() +
              (steps.size() > 1 ? " to " + steps.back() : "") + ", ms  (" + machine.source + ")\n";
-  detail::Columns table;
-  table.row({"ranks", "what", "times", "predicted", "measured", "ratio"});
+  std::vector<std::vector<std::string>> table{
+      {"ranks", "what", "times", "predicted", "measured", "ratio"}};
   for (std::size_t place = 0; place < plan.places.size(); ++place)
     for (std::size_t i = 0; i < activities; ++i) {
       auto const& c = comparison.places()[place][i];
       if (detail::is_nothing(c)) continue;
-      table.row({detail::ranks_text(plan, place), std::string(names_of(Activity{})[i]),
-                 std::to_string(c.times), formatted("%.4g", 1e3 * c.predicted),
-                 formatted("%.4g", 1e3 * c.measured),
-                 c.predicted > 0 ? formatted("%.2f", c.ratio()) : "-"});
+      table.push_back({detail::ranks_text(plan, place), std::string(names_of(Activity{})[i]),
+                       std::to_string(c.times), formatted("%.4g", 1e3 * c.predicted),
+                       formatted("%.4g", 1e3 * c.measured),
+                       c.predicted > 0 ? formatted("%.2f", c.ratio()) : "-"});
     }
-  return out + table.text();
+  return out + detail::indented(table);
 }
 
 /// The comparison as JSON; times in seconds.

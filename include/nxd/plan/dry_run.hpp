@@ -12,19 +12,20 @@ namespace nxd {
 /// What a step will cost one rank.
 struct RankPlan {
   std::int64_t rank = 0;
-  std::int64_t layers = 0;                    ///< of its stages
+  std::int64_t layers = 0;  ///< of its stages
   StepCost cost;
-  std::int64_t forward_flops = 0;             ///< of `cost.flops`; the rest is the backward pass
-  std::int64_t kept_per_microbatch = 0;       ///< bytes from a forward pass to its backward pass, all chunks
-  std::vector<double> seconds;                ///< of each of its actions
+  std::int64_t forward_flops = 0;  ///< of `cost.flops`; the rest is the backward pass
+  std::int64_t kept_per_microbatch =
+      0;                        ///< bytes from a forward pass to its backward pass, all chunks
+  std::vector<double> seconds;  ///< of each of its actions
   double optimizer_seconds = 0;
 };
 
 /// A world for dry runs: B's types, no elements, no peers.
-template <class P, Backend B>
-using DryWorld = World<P, Dry<B>, Recorder<Nobody>>;
+template <class P, Backend B> using DryWorld = World<P, Dry<B>, Recorder<Nobody>>;
 
-/// Rank `rank` of such a world. Exchanges take their time as the machine says; it outlives the world.
+/// Rank `rank` of such a world. Exchanges take their time as the machine says; it outlives the
+/// world.
 inline Recorder<Nobody> dry_rank(std::int64_t rank, std::int64_t ranks, Machine const& machine) {
   auto const toll = [&machine](Call const& call) { DryWork::mine().seconds += machine.of(call); };
   return Recorder<Nobody>(Nobody(rank, ranks, toll));
@@ -34,7 +35,8 @@ namespace detail {
 
 /// Bytes that the forward passes of one microbatch leave for its backward passes on this rank.
 template <class World, class Model>
-std::int64_t kept_bytes(World& world, Pipelined<Model, World> const& model, Microbatch const& batch) {
+std::int64_t kept_bytes(World& world, Pipelined<Model, World> const& model,
+                        Microbatch const& batch) {
   LanguageStages<Model, World> const stages{world, model, std::span(&batch, 1), 1.0};
   using Residual = typename Model::Residual;
   auto const& s = model.plan().training;
@@ -46,8 +48,9 @@ std::int64_t kept_bytes(World& world, Pipelined<Model, World> const& model, Micr
     world.exchange(tape);
     for (int chunk = 0; chunk < s.chunks; ++chunk) {
       auto const stage = s.stage(static_cast<int>(model.along().place), chunk);
-      auto const x = stage == 0 ? stages.begin(0)
-                                : world.arriving(world.template make<Residual>(), [](auto const&) {});
+      auto const x = stage == 0
+                         ? stages.begin(0)
+                         : world.arriving(world.template make<Residual>(), [](auto const&) {});
       auto const y = stages.pass(chunk, x);
       if (stage + 1 == s.stages()) stages.end(0, y);
     }
@@ -59,8 +62,8 @@ std::int64_t kept_bytes(World& world, Pipelined<Model, World> const& model, Micr
 
 }  // namespace detail
 
-/// Runs one step of training without elements and without peers. Kernels take their time as `prices`
-/// say.
+/// Runs one step of training without elements and without peers. Kernels take their time as
+/// `prices` say.
 template <class World, class Model, class Optimizer>
 RankPlan dry_run(World& world, Pipelined<Model, World> const& model, Optimizer& optimizer,
                  KernelPrices const& prices) {
@@ -80,8 +83,10 @@ RankPlan dry_run(World& world, Pipelined<Model, World> const& model, Optimizer& 
   });
   world.trace = nullptr;
   for (auto const& event : trace.events())
-    if (event.category == "optimizer") plan.optimizer_seconds += event.finish - event.start;
-    else plan.seconds.push_back(event.finish - event.start);
+    if (event.category == "optimizer")
+      plan.optimizer_seconds += event.finish - event.start;
+    else
+      plan.seconds.push_back(event.finish - event.start);
   return plan;
 }
 

@@ -7,9 +7,9 @@
 
 namespace nxd {
 
-/// The x, none of them negative, for which the products of the rows with x are nearest to one, in the
-/// least squares: measurements whose terms are divided by what was measured. By coordinate descent,
-/// which is enough for a few terms.
+/// The x, none of them negative, for which the products of the rows with x are nearest to one, in
+/// the least squares: measurements whose terms are divided by what was measured. By coordinate
+/// descent, which is enough for a few terms.
 inline std::vector<double> fit_to_ones(std::vector<std::vector<double>> const& rows) {
   auto const terms = rows.front().size();
   std::vector<double> x(terms, 0), rest(rows.size(), 1);

@@ -34,8 +34,8 @@ struct Machine {
   /// Seconds of an exchange. Ranks of one node are neighbours.
   double of(Call const& call) const {
     auto const span = call.line.stride * (call.line.count - 1);
-    bool const near = ranks_per_node == 0 ||
-                      (call.line.first / ranks_per_node == (call.line.first + span) / ranks_per_node);
+    bool const near = ranks_per_node == 0 || (call.line.first / ranks_per_node ==
+                                              (call.line.first + span) / ranks_per_node);
     auto const& price = (near ? within : between)[static_cast<std::size_t>(call.exchange)];
     return price.of(static_cast<double>(call.messages), static_cast<double>(call.bytes));
   }

@@ -10,8 +10,7 @@ namespace nxd {
 
 namespace detail {
 
-template <std::size_t N>
-Json numbers(std::array<double, N> const& values) {
+template <std::size_t N> Json numbers(std::array<double, N> const& values) {
   return Json::Array(values.begin(), values.end());
 }
 
@@ -23,8 +22,7 @@ inline double price_of(JsonView const& json) {
 }
 
 /// @throws CorruptInput unless there are as many numbers, none of them negative
-template <std::size_t N>
-void read_numbers(JsonView const& json, std::array<double, N>& to) {
+template <std::size_t N> void read_numbers(JsonView const& json, std::array<double, N>& to) {
   auto const& all = json.array();
   if (all.size() != N) json.refuse("a list of " + std::to_string(N) + " numbers");
   for (std::size_t i = 0; i < N; ++i) to[i] = price_of(JsonView(all[i], json.where()));

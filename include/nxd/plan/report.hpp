@@ -4,6 +4,8 @@
 #include <string>
 
 #include <nxd/checkpoint/json.hpp>
+#include <nxd/core/spelling.hpp>
+#include <nxd/core/table.hpp>
 #include <nxd/pipeline/grid.hpp>
 #include <nxd/plan/step_plan.hpp>
 #include <nxd/train/progress.hpp>
@@ -16,41 +18,20 @@ inline std::string mebibytes(std::int64_t bytes) {
   return formatted("%.1f", static_cast<double>(bytes) / (1 << 20));
 }
 
-/// Columns of a table, each as wide as its widest cell; the first is flush left.
-class Columns {
- public:
-  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-
-  std::string text() const {
-    std::vector<std::size_t> width;
-    for (auto const& row : rows_) {
-      width.resize(std::max(width.size(), row.size()));
-      for (std::size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
-    }
-    std::string out;
-    for (auto const& row : rows_) {
-      out += "  ";
-      for (std::size_t i = 0; i < row.size(); ++i) {
-        std::string const gap(width[i] - row[i].size(), ' ');
-        out += i == 0 ? row[i] + gap : "  " + gap + row[i];
-      }
-      while (out.back() == ' ') out.pop_back();
-      out += '\n';
-    }
-    return out;
-  }
-
- private:
-  std::vector<std::vector<std::string>> rows_;
-};
+/// A table of numbers below its heading.
+inline std::string indented(std::vector<std::vector<std::string>> rows) {
+  for (auto& row : rows) row.front().insert(0, "  ");
+  return table_text(rows, Align::right);
+}
 
 inline std::string ranks_text(StepPlan const& plan, std::size_t place) {
   auto const n = plan.ranks_of_place(), first = static_cast<std::int64_t>(place) * n;
-  return n == 1 ? std::to_string(first) : std::to_string(first) + "-" + std::to_string(first + n - 1);
+  return n == 1 ? std::to_string(first)
+                : std::to_string(first) + "-" + std::to_string(first + n - 1);
 }
 
 inline std::string line_text(Sort const& sort) {
-  std::string const name(names_of(Exchange{})[static_cast<std::size_t>(sort.exchange)]);
+  auto const name = spelling(sort.exchange);
   if (sort.exchange == Exchange::send || sort.exchange == Exchange::receive)
     return name + " over " + std::to_string(sort.stride);
   return name + " of " + std::to_string(sort.count) +
@@ -68,13 +49,12 @@ inline Json bill_json(MemoryBill const& bill) {
 inline Json rank_json(RankPlan const& r) {
   Json::Array exchanges;
   for (auto const& [sort, t] : r.cost.traffic)
-    exchanges.push_back(Json::Object{
-        {"exchange", std::string(names_of(Exchange{})[static_cast<std::size_t>(sort.exchange)])},
-        {"stride", sort.stride},
-        {"ranks", sort.count},
-        {"calls", t.calls},
-        {"messages", t.messages},
-        {"bytes", t.bytes}});
+    exchanges.push_back(Json::Object{{"exchange", spelling(sort.exchange)},
+                                     {"stride", sort.stride},
+                                     {"ranks", sort.count},
+                                     {"calls", t.calls},
+                                     {"messages", t.messages},
+                                     {"bytes", t.bytes}});
   double busy = 0;
   for (auto const s : r.seconds) busy += s;
   return Json::Object{{"rank", r.rank},
@@ -93,15 +73,16 @@ inline Json rank_json(RankPlan const& r) {
 /// What the ranks of a pipeline do, where that has room on a screen.
 inline std::string pipeline_text(Schedule const& s) {
   if (s.ranks() > 16 || s.microbatches * s.chunks > 16)
-    return "pipeline  of " + std::to_string(s.ranks()) + " ranks and " + std::to_string(s.microbatches) +
-           " microbatches: nxd schedule draws it\n";
+    return "pipeline  of " + std::to_string(s.ranks()) + " ranks and " +
+           std::to_string(s.microbatches) + " microbatches: nxd schedule draws it\n";
   return "pipeline, if all passes took as long\n" + grid_text(s, verify(s));
 }
 
 }  // namespace detail
 
 /// A plan in words and tables. @param title what is planned, in one line
-inline std::string plan_text(StepPlan const& plan, Machine const& machine, std::string const& title) {
+inline std::string plan_text(StepPlan const& plan, Machine const& machine,
+                             std::string const& title) {
   using detail::formatted, detail::mebibytes;
   auto out = title + "\n";
   out += "step     " + formatted("%.4g s, ", plan.seconds) +
@@ -109,37 +90,39 @@ inline std::string plan_text(StepPlan const& plan, Machine const& machine, std::
          formatted("%.1f %%", 100 * plan.mfu);
   if (plan.places.size() > 1) out += formatted(", bubble %.1f %%", 100 * plan.timeline.bubble());
   out += "  (" + machine.source + ")\nmemory   of a rank at its peak, MiB\n";
-  detail::Columns memory;
-  memory.row({"ranks", "layers", "parameters", "gradients", "optimizer", "activations", "messages",
-              "total", "a microbatch keeps"});
+  std::vector<std::vector<std::string>> memory{{"ranks", "layers", "parameters", "gradients",
+                                                "optimizer", "activations", "messages", "total",
+                                                "a microbatch keeps"}};
   for (std::size_t i = 0; i < plan.places.size(); ++i) {
     auto const& r = plan.places[i];
     std::vector<std::string> cells{detail::ranks_text(plan, i), std::to_string(r.layers)};
     for (auto const bytes : r.cost.peak.bytes) cells.push_back(mebibytes(bytes));
     cells.push_back(mebibytes(r.cost.peak.total()));
     cells.push_back(mebibytes(r.kept_per_microbatch));
-    memory.row(std::move(cells));
+    memory.push_back(std::move(cells));
   }
-  out += memory.text() + "work     of a rank in a step, GFLOP\n";
-  detail::Columns work;
-  work.row({"ranks", "forward", "backward", "seconds", "optimizer"});
+  out += detail::indented(memory) + "work     of a rank in a step, GFLOP\n";
+  std::vector<std::vector<std::string>> work{
+      {"ranks", "forward", "backward", "seconds", "optimizer"}};
   for (std::size_t i = 0; i < plan.places.size(); ++i) {
     auto const& r = plan.places[i];
     double busy = 0;
     for (auto const s : r.seconds) busy += s;
-    work.row({detail::ranks_text(plan, i), formatted("%.4g", static_cast<double>(r.forward_flops) / 1e9),
-              formatted("%.4g", static_cast<double>(r.cost.flops - r.forward_flops) / 1e9),
-              formatted("%.4g", busy), formatted("%.3g", r.optimizer_seconds)});
+    work.push_back({detail::ranks_text(plan, i),
+                    formatted("%.4g", static_cast<double>(r.forward_flops) / 1e9),
+                    formatted("%.4g", static_cast<double>(r.cost.flops - r.forward_flops) / 1e9),
+                    formatted("%.4g", busy), formatted("%.3g", r.optimizer_seconds)});
   }
-  out += work.text() + "traffic  of a rank in a step\n";
-  detail::Columns traffic;
-  traffic.row({"ranks", "exchange", "calls", "messages", "MiB sent"});
+  out += detail::indented(work) + "traffic  of a rank in a step\n";
+  std::vector<std::vector<std::string>> traffic{
+      {"ranks", "exchange", "calls", "messages", "MiB sent"}};
   for (std::size_t i = 0; i < plan.places.size(); ++i)
     for (auto const& [sort, t] : plan.places[i].cost.traffic)
       if (sort.count > 1 && t.bytes > 0)
-        traffic.row({detail::ranks_text(plan, i), detail::line_text(sort), std::to_string(t.calls),
-                     std::to_string(t.messages), formatted("%.3f", static_cast<double>(t.bytes) / (1 << 20))});
-  out += plan.ranks > 1 ? traffic.text() : "  none: there is one rank\n";
+        traffic.push_back({detail::ranks_text(plan, i), detail::line_text(sort),
+                           std::to_string(t.calls), std::to_string(t.messages),
+                           formatted("%.3f", static_cast<double>(t.bytes) / (1 << 20))});
+  out += plan.ranks > 1 ? detail::indented(traffic) : "  none: there is one rank\n";
   return plan.places.size() > 1 ? out + detail::pipeline_text(plan.schedule) : out;
 }
 

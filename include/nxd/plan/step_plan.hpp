@@ -12,8 +12,8 @@ struct StepPlan {
   std::int64_t tokens = 0;
   std::vector<RankPlan> places;  ///< the first rank of each place along the pipeline
   Timeline timeline;
-  double seconds = 0;            ///< of a step
-  double mfu = 0;                ///< model FLOPs over what the ranks could do in that time
+  double seconds = 0;  ///< of a step
+  double mfu = 0;      ///< model FLOPs over what the ranks could do in that time
 
   std::int64_t ranks_of_place() const { return ranks / std::ssize(places); }
 
@@ -32,8 +32,8 @@ struct StepPlan {
   }
 };
 
-/// Works out the time of a step from what the dry runs have found. @param message bytes that a stage
-/// hands on for each microbatch
+/// Works out the time of a step from what the dry runs have found. @param message bytes that a
+/// stage hands on for each microbatch
 inline void settle(StepPlan& plan, Machine const& machine, std::int64_t message) {
   std::vector<std::vector<double>> seconds;
   double last = 0, work = 0;
@@ -54,8 +54,8 @@ inline void settle(StepPlan& plan, Machine const& machine, std::int64_t message)
     auto const average = work / static_cast<double>(plan.places.size());
     plan.seconds = std::max(plan.seconds, average * busy / static_cast<double>(machine.cores));
   }
-  plan.mfu = plan.model_flops() /
-             (plan.seconds * machine.peak_flops * static_cast<double>(plan.ranks));
+  plan.mfu =
+      plan.model_flops() / (plan.seconds * machine.peak_flops * static_cast<double>(plan.ranks));
 }
 
 }  // namespace nxd

@@ -15,10 +15,10 @@
 
 namespace nxd {
 
-/// Memory that comes back for the next tensor: blocks are cut from large slabs, joined with their free
-/// neighbours when they return, and never given back to the system while the arena lives. A step that
-/// repeats asks the system for nothing. One thread uses it; blocks are aligned to 64 bytes, and slabs
-/// lie in huge pages where the system has them.
+/// Memory that comes back for the next tensor: blocks are cut from large slabs, joined with their
+/// free neighbours when they return, and never given back to the system while the arena lives. A
+/// step that repeats asks the system for nothing. One thread uses it; blocks are aligned to 64
+/// bytes, and slabs lie in huge pages where the system has them.
 class Arena {
  public:
   static constexpr std::size_t alignment = 64;
@@ -107,8 +107,7 @@ class Arena {
     return static_cast<std::size_t>(std::bit_width(size));
   }
   static Block* following(Block* b) {
-    return b->last ? nullptr
-                   : reinterpret_cast<Block*>(reinterpret_cast<std::byte*>(b) + b->size);
+    return b->last ? nullptr : reinterpret_cast<Block*>(reinterpret_cast<std::byte*>(b) + b->size);
   }
 
   /// The smallest free block that has room: from its own bin, or any of the next.
@@ -147,8 +146,10 @@ class Arena {
   }
 
   void remove(Block* b) noexcept {
-    if (b->previous != nullptr) b->previous->next = b->next;
-    else bins_[bin_of(b->size)] = b->next;
+    if (b->previous != nullptr)
+      b->previous->next = b->next;
+    else
+      bins_[bin_of(b->size)] = b->next;
     if (b->next != nullptr) b->next->previous = b->previous;
   }
 
@@ -183,8 +184,7 @@ inline Arena& this_arena() {
 }
 
 /// An allocator of the standard library's kind over the thread's arena.
-template <class T>
-struct ArenaAllocator {
+template <class T> struct ArenaAllocator {
   using value_type = T;
 
   ArenaAllocator() = default;

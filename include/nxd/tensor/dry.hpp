@@ -39,7 +39,9 @@ struct DryKernels {
                                auto const*...) {
     take(Kernel::transpose_blocks, rows * columns * block);
   }
-  static double sum_of_squares(std::int64_t n, auto const*) { return take(Kernel::sum_of_squares, n); }
+  static double sum_of_squares(std::int64_t n, auto const*) {
+    return take(Kernel::sum_of_squares, n);
+  }
   static double max_abs(std::int64_t n, auto const*) { return take(Kernel::max_abs, n); }
   static void rms_norm(std::int64_t rows, std::int64_t columns, double, auto const*...) {
     take(Kernel::rms_norm, rows * columns);
@@ -59,11 +61,12 @@ struct DryKernels {
   static void swiglu_pull(std::int64_t rows, std::int64_t columns, auto const*...) {
     take(Kernel::swiglu_pull, rows * columns);
   }
-  template <class T>
-  static void rotate(Rotary const& s, T const*, T const*, T const*, T*, int) {
+  template <class T> static void rotate(Rotary const& s, T const*, T const*, T const*, T*, int) {
     take(Kernel::rotate, s.batch * s.positions * s.heads * s.head_dim);
   }
-  static void gather_rows(Rows const& s, auto const*...) { take(Kernel::gather_rows, s.count * s.columns); }
+  static void gather_rows(Rows const& s, auto const*...) {
+    take(Kernel::gather_rows, s.count * s.columns);
+  }
   static void scatter_add_rows(Rows const& s, auto const*...) {
     take(Kernel::scatter_add_rows, s.count * s.columns);
   }
@@ -71,8 +74,8 @@ struct DryKernels {
     take(Kernel::cross_entropy_stats, s.rows * s.columns);
   }
   template <class T>
-  static void cross_entropy_pull(CrossEntropy const& s, T const*, std::int32_t const*, T const*, T const*,
-                                 CrossEntropyOptions const&, T*) {
+  static void cross_entropy_pull(CrossEntropy const& s, T const*, std::int32_t const*, T const*,
+                                 T const*, CrossEntropyOptions const&, T*) {
     take(Kernel::cross_entropy_pull, s.rows * s.columns);
   }
   static void adamw(AdamWStep const&, std::int64_t n, auto const*...) { take(Kernel::adamw, n); }
@@ -87,16 +90,15 @@ struct DryKernels {
 };
 
 /// Real memory for what a dry run must remember, counted as the arena would count it.
-template <class T>
-struct DryAllocator {
+template <class T> struct DryAllocator {
   using value_type = T;
 
   DryAllocator() = default;
   template <class U> DryAllocator(DryAllocator<U> const&) {}
 
   T* allocate(std::size_t n) {
-    auto* const head = static_cast<std::max_align_t*>(
-        ::operator new(sizeof(std::max_align_t) + n * sizeof(T)));
+    auto* const head =
+        static_cast<std::max_align_t*>(::operator new(sizeof(std::max_align_t) + n * sizeof(T)));
     auto const use = *reinterpret_cast<MemoryUse*>(head) = dry_meter().now;
     dry_meter().add(use, Arena::cost(n * sizeof(T)));
     return reinterpret_cast<T*>(head + 1);
@@ -111,10 +113,9 @@ struct DryAllocator {
 };
 
 /// Backend B without its elements. What B would allocate is counted, to the byte and at the same
-/// moments; nothing is computed, and nothing needs that memory. B's storage has its elements and its
-/// own record on an `ArenaAllocator`.
-template <Backend B>
-struct Dry {
+/// moments; nothing is computed, and nothing needs that memory. B's storage has its elements and
+/// its own record on an `ArenaAllocator`.
+template <Backend B> struct Dry {
   using element = typename B::element;
   using kernels = DryKernels;
   static constexpr bool has_elements = false;
@@ -123,8 +124,7 @@ struct Dry {
   template <class T> using allocator = DryAllocator<T>;
 
   /// As large as B's storage, but for the elements.
-  template <class E>
-  class alignas(typename B::template storage<E>) Storage {
+  template <class E> class alignas(typename B::template storage<E>) Storage {
    public:
     using value_type = E;
 
@@ -139,21 +139,19 @@ struct Dry {
    private:
     std::int64_t cost_;
     MemoryUse use_;
-    std::byte rest_[sizeof(typename B::template storage<E>) - sizeof(std::int64_t) - sizeof(MemoryUse)];
+    std::byte
+        rest_[sizeof(typename B::template storage<E>) - sizeof(std::int64_t) - sizeof(MemoryUse)];
   };
   template <class E> using buffer = std::shared_ptr<Storage<E>>;
 
-  template <class E>
-  static buffer<E> allocate(std::int64_t n) {
+  template <class E> static buffer<E> allocate(std::int64_t n) {
     static_assert(sizeof(Storage<E>) == sizeof(typename B::template storage<E>));
     return std::allocate_shared<Storage<E>>(DryAllocator<Storage<E>>{}, n);
   }
-  template <class S>
-  static typename S::value_type* data(std::shared_ptr<S> const&) {
+  template <class S> static typename S::value_type* data(std::shared_ptr<S> const&) {
     return nullptr;
   }
-  template <class S>
-  static bool is_shared(std::shared_ptr<S> const& buffer) {
+  template <class S> static bool is_shared(std::shared_ptr<S> const& buffer) {
     return buffer.use_count() > 1;
   }
 

@@ -9,26 +9,23 @@
 namespace nxd {
 
 /// Where a rank's part of a tensor lies in the whole, dimension by dimension, outermost first.
-template <std::size_t Rank>
-struct Part {
+template <std::size_t Rank> struct Part {
   std::array<Slice, Rank> slices;          ///< what the rank holds of each dimension
   std::array<std::int64_t, Rank> extents;  ///< of the whole
 };
 
 /// The part of X that `rank` holds.
-template <class X>
-constexpr auto local_part(auto const& plan, std::int64_t rank) {
+template <class X> constexpr auto local_part(auto const& plan, std::int64_t rank) {
   return [&]<class... Ds>(Shape<Ds...>) {
-    return Part<sizeof...(Ds)>{{X::template local_slice<Ds>(plan, rank)...},
-                                 {extent<Ds>(plan)...}};
+    return Part<sizeof...(Ds)>{{X::template local_slice<Ds>(plan, rank)...}, {extent<Ds>(plan)...}};
   }(typename X::shape{});
 }
 
 /// Calls `f(local, global, length)` for every run of elements that are neighbours both in a rank's
 /// part, from offset `local`, and in the whole, from row-major index `global`. Padding is left out.
-template <std::size_t Rank>
-constexpr void for_each_run(Part<Rank> const& part, auto f) {
-  if constexpr (Rank == 0) f(std::int64_t{0}, std::int64_t{0}, std::int64_t{1});
+template <std::size_t Rank> constexpr void for_each_run(Part<Rank> const& part, auto f) {
+  if constexpr (Rank == 0)
+    f(std::int64_t{0}, std::int64_t{0}, std::int64_t{1});
   else {
     constexpr auto last = Rank - 1;
     std::array<std::int64_t, Rank> at{};

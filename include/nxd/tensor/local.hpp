@@ -24,13 +24,14 @@ concept Backend = requires(typename B::template buffer<float> const& buffer) {
   typename B::element;
   typename B::kernels;
   { B::has_elements } -> std::convertible_to<bool>;
-  { B::template allocate<float>(std::int64_t{}) } -> std::same_as<typename B::template buffer<float>>;
+  {
+    B::template allocate<float>(std::int64_t{})
+    } -> std::same_as<typename B::template buffer<float>>;
   { B::is_shared(buffer) } -> std::convertible_to<bool>;
 };
 
 /// The part of a tensor X that one rank holds, as backend B holds it. Copies share the elements.
-template <class X, class B>
-struct Local {
+template <class X, class B> struct Local {
   using tensor = X;
   [[no_unique_address]] typename B::template buffer<typename X::element> data;
 };
@@ -38,29 +39,29 @@ struct Local {
 /// The elements of x, row-major over what the rank holds.
 template <class X, class B>
 constexpr typename X::element* data([[maybe_unused]] Local<X, B> const& x) {
-  if constexpr (B::has_elements) return B::data(x.data);
-  else return nullptr;
+  if constexpr (B::has_elements)
+    return B::data(x.data);
+  else
+    return nullptr;
 }
 
 /// The backend's kernels are called, if only to count what they would do.
-template <class B>
-inline constexpr bool has_kernels = B::has_elements || requires { requires B::counts_work; };
+template <class B> inline constexpr bool has_kernels = B::has_elements || requires {
+  requires B::counts_work;
+};
 
 /// Calls `work(kernels)` where there is somebody to work, or to count the work.
-template <class B>
-constexpr void compute(auto const& work) {
+template <class B> constexpr void compute(auto const& work) {
   if constexpr (has_kernels<B>) work(typename B::kernels{});
 }
 
 /// Calls `talk(comm)` where there are elements to exchange, or a record of what would be.
-template <class B, class C>
-constexpr void exchange(C& comm, auto const& talk) {
+template <class B, class C> constexpr void exchange(C& comm, auto const& talk) {
   if constexpr (B::has_elements || keeps_record<C>) talk(comm);
 }
 
 /// x under another type of the same elements in the same order: nothing is copied.
-template <class Y, class X, class B>
-constexpr Local<Y, B> as(Local<X, B> const& x) {
+template <class Y, class X, class B> constexpr Local<Y, B> as(Local<X, B> const& x) {
   return {x.data};
 }
 

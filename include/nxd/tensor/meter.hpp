@@ -28,7 +28,9 @@ constexpr auto names_of(MemoryUse) {
 struct MemoryBill {
   std::array<std::int64_t, 5> bytes{};
 
-  constexpr std::int64_t operator[](MemoryUse use) const { return bytes[static_cast<std::size_t>(use)]; }
+  constexpr std::int64_t operator[](MemoryUse use) const {
+    return bytes[static_cast<std::size_t>(use)];
+  }
   constexpr std::int64_t total() const {
     std::int64_t sum = 0;
     for (auto const b : bytes) sum += b;
@@ -70,8 +72,7 @@ concept Metered = requires {
 };
 
 /// While it lives, what backend B allocates is for one use.
-template <class B>
-class For {
+template <class B> class For {
  public:
   constexpr explicit For(MemoryUse use) {
     if constexpr (Metered<B>) before_ = std::exchange(B::meter().now, use);

@@ -42,8 +42,7 @@ struct Loops {
 };
 
 /// The distance between neighbours along D in a rank's part of X; 0 if X lacks D.
-template <class X, class D>
-constexpr std::int64_t stride(auto const& plan) {
+template <class X, class D> constexpr std::int64_t stride(auto const& plan) {
   std::int64_t stride = 0;
   [&]<class... Ds>(Shape<Ds...>) {
     ((stride = std::same_as<D, Ds> ? 1 : stride * X::template local_extent<Ds>(plan)), ...);
@@ -55,8 +54,10 @@ template <class X, class Y, class Z, class... Ds>
 constexpr Loops loops_over(auto const& plan, Shape<Ds...>) {
   Loops all;
   [[maybe_unused]] auto const length = [&]<class D>(D) {
-    if constexpr (is_dim_of<D, typename X::shape>) return X::template local_extent<D>(plan);
-    else return Y::template local_extent<D>(plan);
+    if constexpr (is_dim_of<D, typename X::shape>)
+      return X::template local_extent<D>(plan);
+    else
+      return Y::template local_extent<D>(plan);
   };
   (all.add({length(Ds{}), stride<X, Ds>(plan), stride<Y, Ds>(plan), stride<Z, Ds>(plan)}), ...);
   return all;
@@ -66,8 +67,7 @@ constexpr Loops loops_over(auto const& plan, Shape<Ds...>) {
 
 /// How a rank's parts of x and y are multiplied into its part of z: one matrix product inside the
 /// loops that it cannot swallow.
-template <class X, class Y, class Z>
-constexpr Product product_of(auto const& plan) {
+template <class X, class Y, class Z> constexpr Product product_of(auto const& plan) {
   using XS = typename X::shape;
   using YS = typename Y::shape;
   using ZS = typename Z::shape;

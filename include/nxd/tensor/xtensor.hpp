@@ -12,8 +12,8 @@
 
 namespace nxd {
 
-/// The backend that trains: elements in an `xt::xtensor` on the thread's arena, kernels of xsimd and
-/// BLAS. A buffer is flat; `view` gives it the dimensions of its tensor.
+/// The backend that trains: elements in an `xt::xtensor` on the thread's arena, kernels of xsimd
+/// and BLAS. A buffer is flat; `view` gives it the dimensions of its tensor.
 struct Xt {
   using element = float;
   using kernels = SimdKernels;
@@ -24,19 +24,18 @@ struct Xt {
   using storage = xt::xtensor<E, 1, xt::layout_type::row_major, ArenaAllocator<E>>;
   template <class E> using buffer = std::shared_ptr<storage<E>>;
 
-  template <class E>
-  static buffer<E> allocate(std::int64_t n) {
+  template <class E> static buffer<E> allocate(std::int64_t n) {
     using Extents = typename storage<E>::shape_type;
     return std::allocate_shared<storage<E>>(ArenaAllocator<storage<E>>{},
                                             Extents{static_cast<std::size_t>(n)});
   }
   template <class E>
-  static E* data(std::shared_ptr<
-                 xt::xtensor<E, 1, xt::layout_type::row_major, ArenaAllocator<E>>> const& buffer) {
+  static E* data(
+      std::shared_ptr<xt::xtensor<E, 1, xt::layout_type::row_major, ArenaAllocator<E>>> const&
+          buffer) {
     return buffer->data();
   }
-  template <class E>
-  static bool is_shared(std::shared_ptr<E> const& buffer) {
+  template <class E> static bool is_shared(std::shared_ptr<E> const& buffer) {
     return buffer.use_count() > 1;
   }
 
@@ -45,10 +44,9 @@ struct Xt {
 
 static_assert(Backend<Xt>);
 
-/// A rank's part of x as an xtensor expression, to look at, to slice, to print: no element is copied.
-/// Not for arithmetic in a training step, where kernels are many times faster.
-template <class X>
-auto view(auto const& plan, Local<X, Xt> const& x) {
+/// A rank's part of x as an xtensor expression, to look at, to slice, to print: no element is
+/// copied. Not for arithmetic in a training step, where kernels are many times faster.
+template <class X> auto view(auto const& plan, Local<X, Xt> const& x) {
   return [&]<class... Ds>(Shape<Ds...>) {
     std::array<std::size_t, sizeof...(Ds)> const extents{
         static_cast<std::size_t>(X::template local_extent<Ds>(plan))...};

@@ -3,11 +3,12 @@
 
 #include <array>
 #include <cstdint>
-#include <nxd/optim/lr_schedule.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <nxd/optim/lr_schedule.hpp>
 
 namespace nxd {
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+
 #include <nxd/train/config.hpp>
 #include <nxd/train/limit.hpp>
 
@@ -36,8 +37,7 @@ template <class Table> void describe(Table& t, TrainerConfig& c) {
 /// The keys of `exp_manager.checkpoint_callback_params`.
 template <class Table> void describe(Table& t, CheckpointConfig& c) {
   t.key("every_n_train_steps", c.every_n_train_steps, at_least(1), "steps between checkpoints");
-  t.key("save_top_k", c.save_top_k, at_least(-1),
-        "newest checkpoints that stay; -1: all");
+  t.key("save_top_k", c.save_top_k, at_least(-1), "newest checkpoints that stay; -1: all");
   t.key("monitor", c.monitor, one_of({"step"}), "what tells the better checkpoint: the later one");
   t.key("mode", c.mode, any(), "whether more or less of it is better");
   t.key("save_last", c.save_last, any(), "save at the end of the run too");
@@ -62,10 +62,11 @@ template <class Table> void describe(Table& t, ExperimentConfig& c) {
   t.section("checkpoint_callback_params", c.checkpoint_callback_params, "when to save");
   t.only("async_checkpointing", false, "checkpoints are saved while training waits");
   t.only("log_parameter_norm", false, "this program logs the norm of gradients alone");
-  for (auto name : {"log_gradient_norm", "log_local_rank_0_only", "log_global_rank_0_only",
-                    "create_tensorboard_logger", "ckpt_ptl_version", "enable_recovery_time_instrumentation", "save_xser",
-                    "load_xser", "save_bf16", "use_datetime_version", "version", "log_step_timing",
-                    "create_wandb_logger", "create_mlflow_logger"})
+  for (auto name :
+       {"log_gradient_norm", "log_local_rank_0_only", "log_global_rank_0_only",
+        "create_tensorboard_logger", "ckpt_ptl_version", "enable_recovery_time_instrumentation",
+        "save_xser", "load_xser", "save_bf16", "use_datetime_version", "version", "log_step_timing",
+        "create_wandb_logger", "create_mlflow_logger"})
     t.ignored(name);
 }
 

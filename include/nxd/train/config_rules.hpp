@@ -30,8 +30,7 @@ inline std::string is(std::int64_t value) { return "is " + std::to_string(value)
 /// Rules of plans are judged by the functions that the compiler asks, and told in the same words.
 inline void complain_if_broken(std::vector<Complaint>& list, Verdict const& v, std::string path,
                                std::string const& mend) {
-  if (!v)
-    list.push_back({std::move(path), "breaks a rule: " + describe(v) + "; " + mend});
+  if (!v) list.push_back({std::move(path), "breaks a rule: " + describe(v) + "; " + mend});
 }
 
 inline void check_model(TrainingConfig const& c, std::vector<Complaint>& out) {
@@ -63,9 +62,9 @@ inline void check_model(TrainingConfig const& c, std::vector<Complaint>& out) {
     complain_if_broken(out, check_stages(*m.num_layers, stages),
                        "distributed_strategy.pipeline_model_parallel_size",
                        "lower it, or distributed_strategy.virtual_pipeline_model_parallel_size");
-  complain_unless(out, m.pipeline_cuts.empty() || d.pipeline_layers == "even",
-                  "model.pipeline_cuts",
-                  "and distributed_strategy.pipeline_layers both say where stages end; leave one out");
+  complain_unless(
+      out, m.pipeline_cuts.empty() || d.pipeline_layers == "even", "model.pipeline_cuts",
+      "and distributed_strategy.pipeline_layers both say where stages end; leave one out");
   if (m.ffn_hidden_size)
     complain_if_broken(out, check_split(*m.ffn_hidden_size, tp), "model.ffn_hidden_size", as_ranks);
   if (!m.model_config)
@@ -122,10 +121,10 @@ inline void check_run(TrainingConfig const& c, std::vector<Complaint>& out) {
                       " steps; lower it");
   complain_unless(out, s.name == LrShape::constant || s.min_lr <= c.model.optim.lr,
                   "model.optim.sched.min_lr", "is more than model.optim.lr; lower it");
-  complain_unless(
-      out, size == per_replica, "exp_manager.checkpoint_callback_params.model_parallel_size",
-      is(size) + "but tensor times pipeline ranks are " + std::to_string(per_replica) +
-          "; leave it out");
+  complain_unless(out, size == per_replica,
+                  "exp_manager.checkpoint_callback_params.model_parallel_size",
+                  is(size) + "but tensor times pipeline ranks are " + std::to_string(per_replica) +
+                      "; leave it out");
   complain_unless(out,
                   !c.model.weight_init_only || c.exp_manager.resume_from_checkpoint.has_value(),
                   "model.weight_init_only",

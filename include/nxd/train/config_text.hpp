@@ -5,21 +5,16 @@
 #include <concepts>
 #include <cstdint>
 #include <cstdio>
-#include <nxd/train/config_keys.hpp>
-#include <nxd/train/shortest.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <nxd/core/spelling.hpp>
+#include <nxd/train/config_keys.hpp>
+#include <nxd/train/shortest.hpp>
+
 namespace nxd {
-
-/// An enumeration with spellings.
-template <class E>
-concept Spelled = requires(E e) {
-  names_of(e).size();
-};
-
 /// What a configuration may do with a key.
 enum class KeyKind : std::uint8_t { value, required, only, section, ignored, refused };
 
@@ -83,9 +78,7 @@ inline std::string written(std::vector<std::string> const& v) {
 inline std::string written(ModelConfigSource const& v) {
   return v.inline_json.empty() ? in_quotes(v.path) : v.inline_json;
 }
-template <Spelled E> std::string written(E v) {
-  return std::string(names_of(v)[static_cast<std::size_t>(v)]);
-}
+template <Spelled E> std::string written(E v) { return spelling(v); }
 template <class T> std::string written(std::optional<T> const& v) {
   return v ? written(*v) : "null";
 }

@@ -6,11 +6,12 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
-#include <nxd/train/terminal.hpp>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <nxd/train/terminal.hpp>
 
 namespace nxd {
 

@@ -5,11 +5,12 @@
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
-#include <nxd/train/shortest.hpp>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
+
+#include <nxd/train/shortest.hpp>
 
 namespace nxd {
 

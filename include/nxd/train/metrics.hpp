@@ -7,13 +7,14 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
-#include <nxd/core/error.hpp>
-#include <nxd/train/shortest.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
+
+#include <nxd/core/error.hpp>
+#include <nxd/train/shortest.hpp>
 
 namespace nxd {
 
@@ -26,9 +27,10 @@ struct StepMetrics {
   std::int64_t tokens = 0;  ///< trained on so far, all ranks
   double tokens_per_s = 0;  ///< of this step, all ranks
   double step_ms = 0;
-  std::optional<std::int64_t> peak_bytes;  ///< memory in use at once, at most, on the rank that writes
+  std::optional<std::int64_t>
+      peak_bytes;  ///< memory in use at once, at most, on the rank that writes
   std::optional<std::int64_t> sent_bytes;  ///< by that rank
-  std::optional<double> val_loss;  ///< only where this step was validated
+  std::optional<double> val_loss;          ///< only where this step was validated
 };
 
 namespace detail {
@@ -89,8 +91,10 @@ inline std::optional<StepMetrics> parse_metrics(std::string_view line) {
       !detail::take_member(line, "tokens_per_s", m.tokens_per_s) ||
       !detail::take_member(line, "step_ms", m.step_ms))
     return std::nullopt;
-  if (detail::take_member(line, "peak_bytes", bytes)) m.peak_bytes = static_cast<std::int64_t>(bytes);
-  if (detail::take_member(line, "sent_bytes", bytes)) m.sent_bytes = static_cast<std::int64_t>(bytes);
+  if (detail::take_member(line, "peak_bytes", bytes))
+    m.peak_bytes = static_cast<std::int64_t>(bytes);
+  if (detail::take_member(line, "sent_bytes", bytes))
+    m.sent_bytes = static_cast<std::int64_t>(bytes);
   if (detail::take_member(line, "val_loss", val_loss)) m.val_loss = val_loss;
   if (!line.empty() && line != "\"non_finite\":true") return std::nullopt;
   if (!(std::abs(step) < 9e15) || !(std::abs(tokens) < 9e15)) return std::nullopt;

@@ -31,8 +31,7 @@ void add_pieces(std::vector<Piece>& pieces, std::vector<Portion> const& portions
 }  // namespace detail
 
 /// A rank's pieces of a model's parameters, in place: what is read into them is in the model.
-template <class Model>
-std::vector<Piece> model_pieces(Model const& model, Holding which) {
+template <class Model> std::vector<Piece> model_pieces(Model const& model, Holding which) {
   std::vector<Piece> pieces;
   model.visit([&]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
     auto const& world = v.world();
@@ -45,8 +44,8 @@ std::vector<Piece> model_pieces(Model const& model, Holding which) {
   return pieces;
 }
 
-/// A rank's pieces of an optimizer's state, in place: `model.norm.weight.exp_avg`, and so on, whichever
-/// ranks the state is split over.
+/// A rank's pieces of an optimizer's state, in place: `model.norm.weight.exp_avg`, and so on,
+/// whichever ranks the state is split over.
 template <class Model, class Strategy, class World>
 std::vector<Piece> optimizer_pieces(Model const& model, Optimizer<Strategy, World> const& optimizer,
                                     Holding which) {

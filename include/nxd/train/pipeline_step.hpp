@@ -9,9 +9,9 @@ namespace nxd {
 
 namespace detail {
 
-/// What the stages of a language model do with its microbatches: from tokens to shares of the mean loss.
-template <class Model, class World>
-struct LanguageStages {
+/// What the stages of a language model do with its microbatches: from tokens to shares of the mean
+/// loss.
+template <class Model, class World> struct LanguageStages {
   using Residual = typename Model::Residual;
 
   World& world;
@@ -40,8 +40,7 @@ struct LanguageStages {
 template <class Model, class World>
 double run_pipeline(World& world, Pipelined<Model, World> const& model, Schedule const& schedule,
                     std::span<Microbatch const> microbatches) {
-  auto const tokens = sum_over_data(
-      world, static_cast<double>(count_tokens<Model>(microbatches)));
+  auto const tokens = sum_over_data(world, static_cast<double>(count_tokens<Model>(microbatches)));
   LanguageStages<Model, World> const stages{world, model, microbatches, std::max(tokens, 1.0)};
   auto loss = PipelineExecutor(world, schedule, model.along(), stages).run();
   exchange<typename World::backend>(world.comm, [&](auto& comm) {
@@ -60,13 +59,13 @@ double accumulate_gradients(World& world, Pipelined<Model, World> const& model,
   return detail::run_pipeline(world, model, model.plan().training, microbatches);
 }
 
-/// `evaluate` of a model on several stages, with any kind of schedule and any number of microbatches.
+/// `evaluate` of a model on several stages, with any kind of schedule and any number of
+/// microbatches.
 template <class Model, class World>
 double evaluate(World& world, Pipelined<Model, World> const& model,
                 std::span<Microbatch const> microbatches) {
   auto const& s = model.plan().training;
-  auto const schedule =
-      model.plan().make_evaluation(s.ranks(), std::ssize(microbatches), s.chunks);
+  auto const schedule = model.plan().make_evaluation(s.ranks(), std::ssize(microbatches), s.chunks);
   return detail::run_pipeline(world, model, schedule, microbatches);
 }
 

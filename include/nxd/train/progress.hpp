@@ -7,11 +7,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <nxd/train/metrics.hpp>
-#include <nxd/train/terminal.hpp>
 #include <ostream>
 #include <string>
 #include <string_view>
+
+#include <nxd/train/metrics.hpp>
+#include <nxd/train/terminal.hpp>
 
 namespace nxd {
 
@@ -58,8 +59,8 @@ struct ProgressStyle {
   static ProgressStyle of(int descriptor, std::int64_t every) {
     char const* const said = std::getenv("NXD_PROGRESS");
     bool const launched = std::getenv("OMPI_COMM_WORLD_RANK") != nullptr;
-    bool const bar = said != nullptr ? std::string_view(said) == "bar"
-                                     : is_terminal(descriptor) && !launched;
+    bool const bar =
+        said != nullptr ? std::string_view(said) == "bar" : is_terminal(descriptor) && !launched;
     return {bar, terminal_width(descriptor), environment_charset(), every};
   }
 };

@@ -30,20 +30,18 @@ namespace detail {
 
 /// How a rank's token weights are placed: as the losses are.
 template <class World>
-using TokenWeights = Tensor<typename World::element, Shape<Batch, Seq>,
-                            Layout<Shard<Batch, DP>, Invariant<TP>>>;
+using TokenWeights =
+    Tensor<typename World::element, Shape<Batch, Seq>, Layout<Shard<Batch, DP>, Invariant<TP>>>;
 
 /// The sum of `value` over the data-parallel ranks.
-template <class World>
-double sum_over_data(World& world, double value) {
+template <class World> double sum_over_data(World& world, double value) {
   exchange<typename World::backend>(world.comm, [&](auto& comm) {
     all_reduce(comm, line<DP>(world.plan, world.rank()), std::span<double>(&value, 1));
   });
   return value;
 }
 
-template <class Model>
-std::int64_t count_tokens(std::span<Microbatch const> microbatches) {
+template <class Model> std::int64_t count_tokens(std::span<Microbatch const> microbatches) {
   std::int64_t n = 0;
   for (auto const& m : microbatches)
     n += std::ranges::count_if(m.labels, [](auto l) { return l != Model::ignore_index; });
@@ -80,14 +78,14 @@ auto share_of_loss(World& world, Model const& model, Microbatch const& batch, do
 
 }  // namespace detail
 
-/// Gradients of the mean loss over all tokens of the global batch, whichever microbatch or rank they
-/// are in: each token counts the same. Gradients add to what parameters have.
+/// Gradients of the mean loss over all tokens of the global batch, whichever microbatch or rank
+/// they are in: each token counts the same. Gradients add to what parameters have.
 /// @return the mean loss, the same on every rank
 template <class Model, class World>
 double accumulate_gradients(World& world, Model const& model,
                             std::span<Microbatch const> microbatches) {
-  auto const tokens = detail::sum_over_data(
-      world, static_cast<double>(detail::count_tokens<Model>(microbatches)));
+  auto const tokens =
+      detail::sum_over_data(world, static_cast<double>(detail::count_tokens<Model>(microbatches)));
   double loss = 0;
   for (auto const& m : microbatches) {
     auto const share = detail::share_of_loss(world, model, m, std::max(tokens, 1.0));
@@ -97,8 +95,8 @@ double accumulate_gradients(World& world, Model const& model,
   return detail::sum_over_data(world, loss);
 }
 
-/// One step of training: gradients, their sums, the norm, clipping, the update. A step whose loss or
-/// norm is not finite changes nothing; all ranks see that alike.
+/// One step of training: gradients, their sums, the norm, clipping, the update. A step whose loss
+/// or norm is not finite changes nothing; all ranks see that alike.
 template <class Model, class World, class Optimizer>
 StepReport train_step(World& world, Model const& model, Optimizer& optimizer,
                       std::span<Microbatch const> microbatches, double rate) {
@@ -114,14 +112,16 @@ StepReport train_step(World& world, Model const& model, Optimizer& optimizer,
 /// The mean loss over all tokens, without gradients.
 template <class Model, class World>
 double evaluate(World& world, Model const& model, std::span<Microbatch const> microbatches) {
-  auto const tokens = detail::sum_over_data(
-      world, static_cast<double>(detail::count_tokens<Model>(microbatches)));
+  auto const tokens =
+      detail::sum_over_data(world, static_cast<double>(detail::count_tokens<Model>(microbatches)));
   double loss = 0;
   for (auto const& m : microbatches)
     loss += world.unrecorded([&] {
       auto const share = detail::share_of_loss(world, model, m, std::max(tokens, 1.0));
-      if constexpr (World::backend::has_elements) return static_cast<double>(data(share.value())[0]);
-      else return 0.0;
+      if constexpr (World::backend::has_elements)
+        return static_cast<double>(data(share.value())[0]);
+      else
+        return 0.0;
     });
   return detail::sum_over_data(world, loss);
 }

@@ -22,10 +22,9 @@ struct StepCost {
   bool operator==(StepCost const&) const = default;
 };
 
-/// Does `step`, on a metered backend and a recorded communicator, real ones or those of a dry run, and
-/// says what it has cost.
-template <class World>
-StepCost cost_of(World& world, auto const& step) {
+/// Does `step`, on a metered backend and a recorded communicator, real ones or those of a dry run,
+/// and says what it has cost.
+template <class World> StepCost cost_of(World& world, auto const& step) {
   auto& meter = World::backend::meter();
   auto const flops = world.ledger.flops;
   world.comm.clear();

@@ -14,15 +14,15 @@
 
 namespace nxd {
 
-/// How long a run is, and what happens on the way. Steps count from 1: step s is done when s updates
-/// have been taken.
+/// How long a run is, and what happens on the way. Steps count from 1: step s is done when s
+/// updates have been taken.
 struct RunSchedule {
-  std::int64_t first = 1;              ///< the step that comes next
-  std::int64_t last = 0;               ///< of the run
-  std::int64_t validate_every = 0;     ///< steps; 0: never
-  std::int64_t save_every = 0;         ///< steps; 0: only at the end
+  std::int64_t first = 1;           ///< the step that comes next
+  std::int64_t last = 0;            ///< of the run
+  std::int64_t validate_every = 0;  ///< steps; 0: never
+  std::int64_t save_every = 0;      ///< steps; 0: only at the end
   bool save_at_end = true;
-  std::int64_t tokens_per_step = 0;    ///< over all ranks
+  std::int64_t tokens_per_step = 0;  ///< over all ranks
 };
 
 /// What a run asks of its surroundings. All are called on every rank, with the same arguments.
@@ -41,8 +41,8 @@ struct Hooks {
   std::function<void(std::int64_t step, StepMetrics const&)> save;
 };
 
-/// Trains from `schedule.first` to `schedule.last`. @throws Error(non_finite) at a loss or a gradient
-/// norm that is not finite, on all ranks alike, before anything is changed by it.
+/// Trains from `schedule.first` to `schedule.last`. @throws Error(non_finite) at a loss or a
+/// gradient norm that is not finite, on all ranks alike, before anything is changed by it.
 template <class World, class Model, class Optimizer>
 void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule const& schedule,
            Hooks const& hooks) {
@@ -79,7 +79,7 @@ void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule c
     if (report.finite() && due(schedule.validate_every) && hooks.validation) {
       Traced const validation(world.trace, "validation", [] { return "validation"; });
       auto const held_out = hooks.validation();
-      if (!held_out.empty() )
+      if (!held_out.empty())
         metrics.val_loss = evaluate(world, model, std::span<Microbatch const>(held_out));
     }
     hooks.report(metrics);

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdio>
 #include <mutex>
+
 #include <nxd/comm/threads.hpp>
 #include <nxd/dist/mesh.hpp>
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // One use of each package behind a border header: what links here links everywhere.
+#include <cstdio>
+#include <string>
+
 #include <cblas.h>
 
-#include <cstdio>
 #include <nxd/checkpoint/json.hpp>
-#include <nxd/comm/mpi.hpp>
+#include <nxd/comm/guard.hpp>
 #include <nxd/config/yaml.hpp>
 #include <nxd/tensor/xtensor.hpp>
-#include <string>
 
 int main(int argc, char** argv) {
   return nxd::guard_main(argc, argv, [](nxd::Mpi const& mpi) {

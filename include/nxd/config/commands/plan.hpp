@@ -14,6 +14,7 @@
 #include <nxd/config/load.hpp>
 #include <nxd/config/plan_llama.hpp>
 #include <nxd/config/trace_llama.hpp>
+#include <nxd/core/spelling.hpp>
 #include <nxd/plan/calibrate.hpp>
 #include <nxd/plan/compare.hpp>
 #include <nxd/plan/machine_text.hpp>
@@ -32,7 +33,7 @@ struct PlanArguments {
   bool check = false, search = false;
   std::string calibrate;           ///< the file to write
   std::string precision = "fp32";  ///< of the products that are measured for it
-  std::string compare;    ///< the folder of the traces
+  std::string compare;             ///< the folder of the traces
 };
 
 /// Measures the machine with all ranks of the job, and writes what a plan needs to know of it.
@@ -60,29 +61,24 @@ inline std::int64_t ranks_of(PlanArguments const& a, TrainingConfig const& confi
   auto const& d = config.distributed_strategy;
   auto const tp = d.tensor_model_parallel_size, pp = d.pipeline_model_parallel_size;
   if (tp > most_planned_ranks / pp)
-    throw ConfigError("distributed_strategy.tensor_model_parallel_size times pipeline_model_parallel_size "
-                      "is more than " + std::to_string(most_planned_ranks) + " ranks; lower them");
+    throw ConfigError(
+        "distributed_strategy.tensor_model_parallel_size times pipeline_model_parallel_size "
+        "is more than " +
+        std::to_string(most_planned_ranks) + " ranks; lower them");
   return a.ranks > 0 ? a.ranks : tp * pp;
 }
 
 inline std::string title_of(TrainingConfig const& config, std::int64_t ranks) {
-  auto const& d = config.distributed_strategy;
-  auto const pp = d.pipeline_model_parallel_size;
-  std::string const kind(names_of(PipelineKind{})[static_cast<std::size_t>(pipeline_kind(config))]);
-  return config.name + " on " + counted(ranks, "rank", "ranks") + ": DP " +
-         std::to_string(data_parallel_size(config, ranks)) + ", TP " +
-         std::to_string(d.tensor_model_parallel_size) +
-         (d.sequence_parallel ? " with sequence parallelism" : "") +
-         (pp > 1 ? ", PP " + std::to_string(pp) + " (" + kind + ")" : "") + ", " +
-         counted(microbatches(config, ranks), "microbatch", "microbatches") +
-         (d.zero1 ? ", ZeRO-1" : "");
+  return config.name + " on " + layout_words(config, ranks);
 }
 
 /// Whether the rule that a sentence tells is among those told already.
 inline bool is_told(std::vector<std::string> const& sentences, std::string_view sentence) {
-  if (auto const subject = sentence.find(": "); subject != sentence.npos) sentence.remove_prefix(subject + 2);
+  if (auto const subject = sentence.find(": "); subject != sentence.npos)
+    sentence.remove_prefix(subject + 2);
   auto const rule = sentence.substr(0, sentence.find(';'));
-  return std::ranges::any_of(sentences, [&](std::string const& s) { return s.find(rule) != s.npos; });
+  return std::ranges::any_of(sentences,
+                             [&](std::string const& s) { return s.find(rule) != s.npos; });
 }
 
 /// @throws ConfigError with all rules that the configuration breaks, a line each
@@ -101,8 +97,10 @@ inline void check_plan(PlanArguments const& a) {
   throw ConfigError(all);
 }
 
-inline void print_search(PlanArguments const& a, TrainingConfig const& config, LlamaConfig const& model) {
-  if (a.format == "trace") throw ConfigError("--search prints text or json; --format trace is of one plan");
+inline void print_search(PlanArguments const& a, TrainingConfig const& config,
+                         LlamaConfig const& model) {
+  if (a.format == "trace")
+    throw ConfigError("--search prints text or json; --format trace is of one plan");
   auto const machine = machine_of(a);
   auto const ranks = ranks_of(a, config);
   auto const most = static_cast<std::int64_t>(std::min(a.memory, std::uint64_t{1} << 62));
@@ -110,7 +108,8 @@ inline void print_search(PlanArguments const& a, TrainingConfig const& config, L
   auto const best = search_layouts(all, model, ranks, most, machine);
   std::cout << (a.format == "json" ? search_json : search_text)(all, best, ranks, machine);
   if (best.empty())
-    throw ConfigError("no layout of " + counted(ranks, "rank", "ranks") + " is legal and fits; give another "
+    throw ConfigError("no layout of " + counted(ranks, "rank", "ranks") +
+                      " is legal and fits; give another "
                       "number of ranks, or more --memory");
 }
 
@@ -156,7 +155,7 @@ inline void print_plan(PlanArguments const& a) {
 }  // namespace detail
 
 /// `nxd plan CONFIG [key.path=value ...] [--ranks N]`
-template <Communicator C> void add_plan_command(CLI::App& app, Task& task, C comm) {
+template <JobStart S> void add_plan_command(CLI::App& app, Task& task, S& start) {
   auto const a = std::make_shared<detail::PlanArguments>();
   auto* const plan = app.add_subcommand(
       "plan",
@@ -172,17 +171,20 @@ template <Communicator C> void add_plan_command(CLI::App& app, Task& task, C com
   plan->add_option("--machine", a->machine, "Constants of the machine, as --calibrate writes them");
   plan->add_flag("--check", a->check, "Say which rules the configuration breaks, and no more")
       ->excludes(plan->get_option("--rank"));
-  auto* const search = plan->add_flag("--search", a->search, "Look for the best layouts of so many ranks")
-                           ->excludes(plan->get_option("--rank"))
-                           ->excludes(plan->get_option("--check"));
+  auto* const search =
+      plan->add_flag("--search", a->search, "Look for the best layouts of so many ranks")
+          ->excludes(plan->get_option("--rank"))
+          ->excludes(plan->get_option("--check"));
   plan->add_option("--memory", a->memory, "Bytes that a rank may need, as 16GB; for --search")
       ->transform(CLI::AsSizeValue(false))
       ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 62))
       ->needs(search);
-  plan->add_option("--calibrate", a->calibrate,
-                   "Measure the machine with all ranks of the job, and write its constants to this file");
-  plan->add_option("--compare", a->compare,
-                   "Print the times of the plan beside those of a run: of its nxd train --trace DIR")
+  plan->add_option(
+      "--calibrate", a->calibrate,
+      "Measure the machine with all ranks of the job, and write its constants to this file");
+  plan->add_option(
+          "--compare", a->compare,
+          "Print the times of the plan beside those of a run: of its nxd train --trace DIR")
       ->type_name("DIR")
       ->excludes(plan->get_option("--rank"))
       ->excludes(plan->get_option("--check"))
@@ -190,9 +192,12 @@ template <Communicator C> void add_plan_command(CLI::App& app, Task& task, C com
   plan->add_option("--precision", a->precision, "What --calibrate measures products of")
       ->check(CLI::IsMember({"fp32", "fp32_bf16x3"}))
       ->capture_default_str();
-  plan->callback([&task, a, comm] {
-    if (a->calibrate.empty()) task = {By::first_rank, [a] { detail::print_plan(*a); }};
-    else task = {By::every_rank, [a, comm] { detail::calibrate_to(comm, a->calibrate, a->precision); }};
+  plan->callback([&task, a, &start] {
+    if (a->calibrate.empty())
+      task = {By::first_rank, [a] { detail::print_plan(*a); }};
+    else
+      task = {By::every_rank,
+              [a, &start] { detail::calibrate_to(start(), a->calibrate, a->precision); }};
   });
 }
 

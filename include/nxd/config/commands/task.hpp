@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -8,10 +9,20 @@
 
 #include <CLI/CLI.hpp>
 
+#include <nxd/comm/communicator.hpp>
+
 namespace nxd {
 
 /// The ranks that do a command: those beside the first have nothing to do, or all work together.
 enum class By : std::uint8_t { first_rank, every_rank };
+
+/// How a command comes to the ranks of its job: `start()` is their communicator, and `launched()`
+/// says whether there may be more than this one.
+template <class S>
+concept JobStart = requires(S start) {
+  { start.launched() } -> std::same_as<bool>;
+  { start() } -> Communicator;
+};
 
 /// What a command line asks for.
 struct Task {

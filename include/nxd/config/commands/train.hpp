@@ -42,7 +42,7 @@ template <Communicator C> void train_from(C comm, TrainArguments const& a) {
 }  // namespace detail
 
 /// `nxd train CONFIG [key.path=value ...]`
-template <Communicator C> void add_train_command(CLI::App& app, Task& task, C comm) {
+template <JobStart S> void add_train_command(CLI::App& app, Task& task, S& start) {
   auto const a = std::make_shared<detail::TrainArguments>();
   auto* const train = app.add_subcommand(
       "train", "Trains what a configuration describes; start it with mpirun or srun");
@@ -54,11 +54,12 @@ template <Communicator C> void add_train_command(CLI::App& app, Task& task, C co
       "--trace", a->trace,
       "Write what each rank does, and when, to DIR/rank-00000.json and so on, for Perfetto");
   trace->type_name("DIR");
-  train->add_option("--trace-steps", a->trace_steps,
-                    "The steps to trace, such as 10:14; if not given, the first 5 that the run does")
+  train
+      ->add_option("--trace-steps", a->trace_steps,
+                   "The steps to trace, such as 10:14; if not given, the first 5 that the run does")
       ->type_name("FIRST:LAST")
       ->needs(trace);
-  on_command(*train, task, By::every_rank, [a, comm] { detail::train_from(comm, *a); });
+  on_command(*train, task, By::every_rank, [a, &start] { detail::train_from(start(), *a); });
 }
 
 }  // namespace nxd

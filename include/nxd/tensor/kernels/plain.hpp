@@ -36,7 +36,8 @@ template <class T> struct PlainElementwise {
   /// The sum of squares, in double.
   static double sum_of_squares(std::int64_t n, T const* x) {
     double sum = 0;
-    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    for (std::int64_t i = 0; i < n; ++i)
+      sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
     return sum;
   }
   /// The largest magnitude; NaN if there is one.
@@ -139,8 +140,10 @@ template <class T> struct PlainElementwise {
   static void gather_rows(Rows const& s, std::int32_t const* ids, T const* table, T* out) {
     for (std::int64_t i = 0; i < s.count; ++i, out += s.columns) {
       auto const row = ids[i] - s.first;
-      if (row >= 0 && row < s.rows) std::copy_n(table + row * s.columns, s.columns, out);
-      else std::fill_n(out, s.columns, T{});
+      if (row >= 0 && row < s.rows)
+        std::copy_n(table + row * s.columns, s.columns, out);
+      else
+        std::fill_n(out, s.columns, T{});
     }
   }
   /// table[ids[i] - first] += dout[i], where that row is here
@@ -152,8 +155,8 @@ template <class T> struct PlainElementwise {
   }
 };
 
-/// Kernels that anyone can check by reading: plain loops over elements of type T. What other kernels
-/// are tested against, and what a backend of one's own inherits.
+/// Kernels that anyone can check by reading: plain loops over elements of type T. What other
+/// kernels are tested against, and what a backend of one's own inherits.
 template <class T>
 struct PlainKernels : PlainElementwise<T>,
                       PlainProduct<T>,

@@ -11,8 +11,8 @@ namespace nxd {
 
 /// Cross-entropy over a slice of the classes: see `PlainKernels`.
 template <class T> struct PlainLoss {
-  /// stats[row] = {largest logit, sum of exp(logit - largest), the label's logit if it is here, sum of
-  /// logits}, padding left out
+  /// stats[row] = {largest logit, sum of exp(logit - largest), the label's logit if it is here, sum
+  /// of logits}, padding left out
   static void cross_entropy_stats(CrossEntropy const& s, T const* logits,
                                   std::int32_t const* labels, T* stats) {
     for (std::int64_t r = 0; r < s.rows; ++r, logits += s.columns, stats += 4) {
@@ -31,14 +31,14 @@ template <class T> struct PlainLoss {
     }
   }
 
-  /// dlogits = scale[row] d(loss) / d(logits); zero for rows that are ignored, and for padding. It may
-  /// lie where the logits lie.
-  static void cross_entropy_pull(CrossEntropy const& s, T const* logits,
-                                 std::int32_t const* labels, T const* log_sum_exp, T const* scale,
+  /// dlogits = scale[row] d(loss) / d(logits); zero for rows that are ignored, and for padding. It
+  /// may lie where the logits lie.
+  static void cross_entropy_pull(CrossEntropy const& s, T const* logits, std::int32_t const* labels,
+                                 T const* log_sum_exp, T const* scale,
                                  CrossEntropyOptions const& options, T* dlogits) {
     auto const smooth = static_cast<T>(options.label_smoothing);
-    auto const share = static_cast<T>(options.label_smoothing /
-                                      static_cast<double>(options.vocabulary));
+    auto const share =
+        static_cast<T>(options.label_smoothing / static_cast<double>(options.vocabulary));
     auto const z = static_cast<T>(2 * options.z_loss);
     for (std::int64_t r = 0; r < s.rows; ++r, logits += s.columns, dlogits += s.columns) {
       if (labels[r] == s.ignore_index) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cblas.h>
-
 #include <vector>
+
+#include <cblas.h>
 
 #include <nxd/tensor/kernels/simd_lines.hpp>
 
@@ -64,9 +64,9 @@ struct SimdAttention {
   /// z[m, d] += weights[m, n] y[n, d]
   static void gather(std::int64_t m, std::int64_t d, std::int64_t n, float const* weights,
                      float const* y, std::int64_t ys, float* z, std::int64_t zs, float keep) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(m),
-                static_cast<int>(d), static_cast<int>(n), 1, weights, static_cast<int>(tile), y,
-                static_cast<int>(ys), keep, z, static_cast<int>(zs));
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(m), static_cast<int>(d),
+                static_cast<int>(n), 1, weights, static_cast<int>(tile), y, static_cast<int>(ys),
+                keep, z, static_cast<int>(zs));
   }
   /// z[n, d] += weights[m, n]^T x[m, d]
   static void scatter(std::int64_t n, std::int64_t d, std::int64_t m, float const* weights,

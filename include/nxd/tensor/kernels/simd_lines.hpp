@@ -31,8 +31,8 @@ inline constexpr auto lane_count = static_cast<std::int64_t>(Lanes::size);
 /// Work on fewer elements than this is not worth waking threads for.
 inline constexpr std::int64_t grain = std::int64_t{1} << 15;
 
-/// Calls `work(i)` for i in [0, n), over threads if `elements` in all are many. Each i is independent,
-/// so results do not depend on the threads.
+/// Calls `work(i)` for i in [0, n), over threads if `elements` in all are many. Each i is
+/// independent, so results do not depend on the threads.
 void for_each_index(std::int64_t n, std::int64_t elements, auto const& work) {
 #pragma omp parallel for schedule(static) if (elements > grain)
   for (std::int64_t i = 0; i < n; ++i) work(i);
@@ -63,7 +63,8 @@ inline float sum_over(std::int64_t n, auto const& lanes, auto const& one) {
   std::array<Lanes, 4> sums{Lanes(0.f), Lanes(0.f), Lanes(0.f), Lanes(0.f)};
   std::int64_t i = 0;
   for (; i + 4 * lane_count <= n; i += 4 * lane_count)
-    for (std::size_t s = 0; s < 4; ++s) sums[s] += lanes(i + static_cast<std::int64_t>(s) * lane_count);
+    for (std::size_t s = 0; s < 4; ++s)
+      sums[s] += lanes(i + static_cast<std::int64_t>(s) * lane_count);
   for (; i + lane_count <= n; i += lane_count) sums[0] += lanes(i);
   auto total = xsimd::hadd((sums[0] + sums[1]) + (sums[2] + sums[3]));
   for (; i < n; ++i) total += one(i);
@@ -137,7 +138,9 @@ struct SimdLines {
       inverse_rms[r] = inverse;
       vectorize(
           columns,
-          [&](std::int64_t i) { store(out + i, load(line + i) * Lanes(inverse) * load(weight + i)); },
+          [&](std::int64_t i) {
+            store(out + i, load(line + i) * Lanes(inverse) * load(weight + i));
+          },
           [&](std::int64_t i) { out[i] = line[i] * inverse * weight[i]; });
     });
   }
@@ -158,8 +161,8 @@ struct SimdLines {
       vectorize(
           columns,
           [&](std::int64_t i) {
-            store(out + i, Lanes(inverse) * (load(up + i) * load(weight + i) -
-                                             load(in + i) * Lanes(shared)));
+            store(out + i, Lanes(inverse) *
+                               (load(up + i) * load(weight + i) - load(in + i) * Lanes(shared)));
           },
           [&](std::int64_t i) { out[i] = inverse * (up[i] * weight[i] - in[i] * shared); });
     });
@@ -230,11 +233,12 @@ struct SimdLines {
   static void rotate(Rotary const& s, float const* x, float const* cosines, float const* sines,
                      float* y, int direction) {
     auto const line = s.heads * s.head_dim;
-    detail::for_each_index(s.batch * s.positions, s.batch * s.positions * line, [&](std::int64_t t) {
-      auto const at = t % s.positions * (s.head_dim / 2);
-      PlainElementwise<float>::rotate({1, 1, s.heads, s.head_dim}, x + t * line, cosines + at,
-                                      sines + at, y + t * line, direction);
-    });
+    detail::for_each_index(
+        s.batch * s.positions, s.batch * s.positions * line, [&](std::int64_t t) {
+          auto const at = t % s.positions * (s.head_dim / 2);
+          PlainElementwise<float>::rotate({1, 1, s.heads, s.head_dim}, x + t * line, cosines + at,
+                                          sines + at, y + t * line, direction);
+        });
   }
 
   static void gather_rows(Rows const& s, std::int32_t const* ids, float const* table, float* out) {

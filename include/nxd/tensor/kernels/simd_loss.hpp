@@ -96,8 +96,9 @@ struct SimdLoss {
           auto const v = Lanes(b2) * load(square + i) + Lanes(c2) * g * g;
           store(mean + i, m);
           store(square + i, v);
-          store(weight + i, load(weight + i) * Lanes(keep) -
-                                Lanes(step) * m / (xsimd::sqrt(v) * Lanes(unbias) + Lanes(epsilon)));
+          store(weight + i,
+                load(weight + i) * Lanes(keep) -
+                    Lanes(step) * m / (xsimd::sqrt(v) * Lanes(unbias) + Lanes(epsilon)));
         },
         [&](std::int64_t i) {
           PlainUpdate<float>::adamw(s, 1, gradient + i, weight + i, mean + i, square + i);

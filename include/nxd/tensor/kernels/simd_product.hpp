@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cblas.h>
-
 #include <atomic>
 #include <utility>
+
+#include <cblas.h>
 
 #include <nxd/tensor/kernels/amx_product.hpp>
 #include <nxd/tensor/kernels/simd_lines.hpp>
@@ -30,8 +30,7 @@ struct SimdProduct {
     if (p.rows.extent == 1 && p.columns.extent == 1) return multiply_lines(p, x, y, z, accumulate);
     if (p.columns.z != 1 && p.columns.extent != 1) return multiply(turned(p), y, x, z, accumulate);
     if (!is_matrix(p.rows.x, p.summed.x, p.summed.extent) ||
-        !is_matrix(p.columns.y, p.summed.y, p.summed.extent) ||
-        (p.columns.z != 1 && p.rows.z != 1))
+        !is_matrix(p.columns.y, p.summed.y, p.summed.extent) || (p.columns.z != 1 && p.rows.z != 1))
       return PlainProduct<float>::multiply(p, x, y, z, accumulate);
     bool sums_outside = false;
     for (int i = 0; i < p.batches; ++i)

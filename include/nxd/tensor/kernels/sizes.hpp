@@ -14,8 +14,8 @@ struct Loop {
   std::int64_t x, y, z;
 };
 
-/// z[b, m, n] = sum over k of x[b, m, k] y[b, n, k]: a matrix product inside loops. A loop that does
-/// not move z sums too.
+/// z[b, m, n] = sum over k of x[b, m, k] y[b, n, k]: a matrix product inside loops. A loop that
+/// does not move z sums too.
 struct Product {
   Loop rows;     ///< m: moves x and z
   Loop columns;  ///< n: moves y and z
@@ -29,8 +29,8 @@ struct Rotary {
   std::int64_t batch, positions, heads, head_dim;
 };
 
-/// q, out[batch, queries, heads, head_dim]; k, v[batch, keys, kv_heads, head_dim]. Query head h looks
-/// at key head (first_head + h) / group; if causal, query i at keys up to i + keys - queries.
+/// q, out[batch, queries, heads, head_dim]; k, v[batch, keys, kv_heads, head_dim]. Query head h
+/// looks at key head (first_head + h) / group; if causal, query i at keys up to i + keys - queries.
 struct Attention {
   std::int64_t batch, queries, keys, heads, kv_heads, group, first_head, head_dim;
   double scale;
