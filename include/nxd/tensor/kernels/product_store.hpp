@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstdint>
+#include <type_traits>
+
+#include <nxd/core/dtype.hpp>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace nxd {
+
+/// A finished part of a product z, in fp32: its rows and columns from `row` and `column` on; row i
+/// is at + i * stride. At most 32 columns.
+struct ProductPart {
+  std::int64_t row, column, rows, columns;
+  float const* at;
+  std::int64_t stride;
+};
+
+/// What is done with a finished part of a product, by any thread, once a part: `plain` on every
+/// machine, `wide` with AVX-512 and its bf16. Both round alike.
+template <class S>
+concept ProductStore = std::is_trivially_copyable_v<S> &&
+    requires(S const s, ProductPart const& p) {
+  s.plain(p);
+#if defined(__x86_64__)
+  s.wide(p);
+#endif
+};
+
+namespace detail {
+
+inline float read(float const* at) { return *at; }
+inline float read(bf16 const* at) { return to_float(*at); }
+inline void write(float x, float* at) { *at = x; }
+inline void write(float x, bf16* at) { *at = to_bf16(x); }
+
+#if defined(__x86_64__)
+/// 16 numbers of a row, as far as it goes: lanes without one are zero, and are not written.
+struct Lanes16 {
+  __mmask16 lanes;
+
+  static Lanes16 of(std::int64_t left) {
+    return {static_cast<__mmask16>((1u << std::clamp<std::int64_t>(left, 0, 16)) - 1)};
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl"), gnu::always_inline]] __m512 read(
+      float const* at) const {
+    return _mm512_maskz_loadu_ps(lanes, at);
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl"), gnu::always_inline]] __m512 read(
+      bf16 const* at) const {
+    auto const halves = _mm512_maskz_cvtepu16_epi32(lanes, _mm256_maskz_loadu_epi16(lanes, at));
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(lanes, halves, 16));
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl"), gnu::always_inline]] void write(__m512 x,
+                                                                                 float* at) const {
+    _mm512_mask_storeu_ps(at, lanes, x);
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl"), gnu::always_inline]] void write(__m512 x,
+                                                                                 bf16* at) const {
+    _mm256_mask_storeu_epi16(at, lanes, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
+  }
+};
+#endif
+
+}  // namespace detail
+
+/// z = alpha x y.
+template <class T> struct StoreProduct {
+  T* at;
+  std::int64_t stride;
+  float alpha = 1;
+
+  /// The store of a z that lies `elements` later.
+  StoreProduct moved(std::int64_t elements) const { return {at + elements, stride, alpha}; }
+  void plain(ProductPart const& p) const {
+    for (std::int64_t i = 0; i < p.rows; ++i)
+      for (std::int64_t j = 0; j < p.columns; ++j)
+        detail::write(alpha * p.at[i * p.stride + j], at + (p.row + i) * stride + p.column + j);
+  }
+#if defined(__x86_64__)
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void wide(ProductPart const& p) const {
+    auto const scale = _mm512_set1_ps(alpha);
+    auto const low = detail::Lanes16::of(p.columns), high = detail::Lanes16::of(p.columns - 16);
+    for (std::int64_t i = 0; i < p.rows; ++i) {
+      auto const* const from = p.at + i * p.stride;
+      auto* const to = at + (p.row + i) * stride + p.column;
+      low.write(_mm512_mul_ps(scale, low.read(from)), to);
+      if (p.columns > 16) high.write(_mm512_mul_ps(scale, high.read(from + 16)), to + 16);
+    }
+  }
+#endif
+};
+template <class T> StoreProduct(T*, std::int64_t) -> StoreProduct<T>;
+template <class T> StoreProduct(T*, std::int64_t, float) -> StoreProduct<T>;
+
+/// z = alpha x y + addend. The addend is a residual, or a bias if the stride of its rows is 0, or z
+/// itself: gradients accumulate so.
+template <class T, class A = T> struct StoreSum {
+  T* at;
+  std::int64_t stride;
+  A const* addend;
+  std::int64_t addend_stride;
+  float alpha = 1;
+
+  /// The store of a z and an addend that lie `elements` later.
+  StoreSum moved(std::int64_t elements) const {
+    return {at + elements, stride, addend + elements, addend_stride, alpha};
+  }
+  void plain(ProductPart const& p) const {
+    for (std::int64_t i = 0; i < p.rows; ++i)
+      for (std::int64_t j = 0; j < p.columns; ++j)
+        detail::write(alpha * p.at[i * p.stride + j] +
+                          detail::read(addend + (p.row + i) * addend_stride + p.column + j),
+                      at + (p.row + i) * stride + p.column + j);
+  }
+#if defined(__x86_64__)
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void wide(ProductPart const& p) const {
+    auto const scale = _mm512_set1_ps(alpha);
+    for (std::int64_t i = 0; i < p.rows; ++i)
+      for (std::int64_t j = 0; j < p.columns; j += 16) {
+        auto const lanes = detail::Lanes16::of(p.columns - j);
+        auto const column = p.column + j;
+        auto const sum = _mm512_add_ps(_mm512_mul_ps(scale, lanes.read(p.at + i * p.stride + j)),
+                                       lanes.read(addend + (p.row + i) * addend_stride + column));
+        lanes.write(sum, at + (p.row + i) * stride + column);
+      }
+  }
+#endif
+};
+
+/// z += alpha x y, in fp32.
+inline StoreSum<float> accumulate_into(float* z, std::int64_t stride, float alpha = 1) {
+  return {z, stride, z, stride, alpha};
+}
+
+namespace detail {
+
+/// A store of some type, as the loops over parts see it.
+struct PartStore {
+  void const* store;
+  void (*plain)(void const*, ProductPart const&);
+  void (*wide)(void const*, ProductPart const&);
+};
+
+template <class S> PartStore part_store(S const& store) {
+  return {&store, [](void const* s, ProductPart const& p) { static_cast<S const*>(s)->plain(p); },
+          [](void const* s, ProductPart const& p) {
+#if defined(__x86_64__)
+            static_cast<S const*>(s)->wide(p);
+#else
+            static_cast<S const*>(s)->plain(p);
+#endif
+          }};
+}
+
+}  // namespace detail
+
+}  // namespace nxd
