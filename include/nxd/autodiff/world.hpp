@@ -159,6 +159,9 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   /// Forgets the operations recorded so far, without a backward pass.
   constexpr void forget() { tape_.drop_until(nullptr); }
 
+  /// Operations are recorded: a backward pass may follow.
+  constexpr bool records() const { return recording_; }
+
   /// What `program` computes is not recorded: it needs no memory but for its results.
   constexpr auto unrecorded(auto const& program) {
     auto const before = std::exchange(recording_, false);

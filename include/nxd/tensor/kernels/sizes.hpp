@@ -44,8 +44,8 @@ struct CrossEntropy {
 
 /// What a loss is made of besides the label's logit.
 struct CrossEntropyOptions {
-  double label_smoothing, z_loss;
-  std::int64_t vocabulary;  ///< classes in all
+  double label_smoothing = 0, z_loss = 0;
+  std::int64_t vocabulary = 0;  ///< classes in all
 };
 
 /// `count` ids, looked up in rows [first, first + rows) of a table of `columns`.
