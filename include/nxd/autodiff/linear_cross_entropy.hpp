@@ -45,19 +45,31 @@ template <class T> constexpr T* advance(T* from, [[maybe_unused]] std::int64_t b
   return from == nullptr ? nullptr : from + by;
 }
 
+/// Gives `slot` the gradient g, which was made before the number dz that scales it was known.
+template <class S, class G, class Z, class B>
+constexpr void pass_on(auto const& plan, S const& slot, Local<G, B> const& g,
+                       Local<Z, B> const& dz) {
+  if (!slot.wanted()) return;
+  if constexpr (B::has_elements)
+    if (auto const factor = data(dz)[0]; factor != 1)
+      compute<B>([&](auto k) { k.scale(G::local_size(plan), factor, data(g), data(g)); });
+  slot.accumulate(g);
+}
+
 /// The head of a model with its loss, some tokens at a time: see `linear_cross_entropy`.
 template <class D, class X, class Y, class Logits, class W> struct ChunkedHead {
   using B = typename W::backend;
-  using T = typename X::element;
+  using E = typename X::element;
+  using S = accumulator_t<E>;
   using DLogits = gradient_t<Logits, typename W::mesh>;
   using DX = product_tensor_t<typename X::shape, DLogits, Y, W>;
-  using DY = product_tensor_t<typename Y::shape, X, DLogits, W>;
+  using DY = sum_of_t<product_tensor_t<typename Y::shape, X, DLogits, W>>;
 
   W& world;
   Local<X, B> const& x;
   Local<Y, B> const& weight;
   std::int32_t const* labels;
-  T const* token_weights;
+  S const* token_weights;
   CrossEntropy all;  ///< tokens
   CrossEntropyOptions options;
   std::int64_t at_a_time;
@@ -77,8 +89,8 @@ template <class D, class X, class Y, class Logits, class W> struct ChunkedHead {
       For<B> const purpose(MemoryUse::gradients);
       dweight = world.template make<DY>();
     }
-    auto const logits = B::template allocate<T>(at_a_time * all.columns);
-    TokenStats<B, T> tokens(at_a_time);
+    auto const logits = B::template allocate<E>(at_a_time * all.columns);
+    TokenStats<B, S> tokens(at_a_time);
     double sum = 0;
     for (std::int64_t first = 0; first < all.rows; first += at_a_time)
       sum += run(first, std::min(at_a_time, all.rows - first), B::data(logits), tokens);
@@ -86,20 +98,20 @@ template <class D, class X, class Y, class Logits, class W> struct ChunkedHead {
   }
 
  private:
-  double run(std::int64_t first, std::int64_t count, T* logits, TokenStats<B, T>& tokens) {
+  double run(std::int64_t first, std::int64_t count, E* logits, TokenStats<B, S>& tokens) {
     auto part = all;
     part.rows = count;
     auto const features = X::local_size(world.plan) / all.rows;
     HeadProducts const products{count, all.columns, features};
-    auto const* const inputs = advance<T const>(data(x), first * features);
+    auto const* const inputs = advance<E const>(data(x), first * features);
     auto const* const wanted = advance(labels, first);
     auto const* const scale = advance(token_weights, first);
     compute<B>([&](auto k) { k.multiply(products.logits(), inputs, data(weight), logits, false); });
     tokens.template take<D, Logits>(world, part, logits, wanted);
     if (pulls_x || pulls_weight)
       compute<B>([&](auto k) {
-        k.cross_entropy_pull(part, static_cast<T const*>(logits), wanted,
-                             static_cast<T const*>(B::data(tokens.sums)), scale, options, logits);
+        k.cross_entropy_pull(part, static_cast<E const*>(logits), wanted,
+                             static_cast<S const*>(B::data(tokens.sums)), scale, options, logits);
         if (pulls_x)
           k.multiply(products.inputs(), logits, data(weight), advance(data(dx), first * features),
                      false);
@@ -134,7 +146,10 @@ constexpr auto linear_cross_entropy(Var<X, W> const& x, Var<Y, W> const& weight,
   using B = typename W::backend;
   using Multiplied = detail::product_t<Shape<Ds..., D>, X, Y, W>;
   Multiplied::check();
-  using Logits = Tensor<T, Shape<Ds..., D>, typename Multiplied::layout>;
+  using E = typename X::element;
+  static_assert(nxd::is_one_element_type<T, accumulator_t<E>>,
+                "linear_cross_entropy: the weights of tokens are summed with, not multiplied with");
+  using Logits = Tensor<E, Shape<Ds..., D>, typename Multiplied::layout>;
   using M = Meeting<CrossEntropyOf<D>, Logits, Labels, typename W::mesh>;
   M::check();
   using Losses = Tensor<T, Shape<Ds...>, typename M::layout>;
@@ -155,7 +170,7 @@ constexpr auto linear_cross_entropy(Var<X, W> const& x, Var<Y, W> const& weight,
       data(token_weights.value()),
       sizes,
       options,
-      how.of(sizes.rows, features, part.length * static_cast<std::int64_t>(sizeof(T))),
+      how.of(sizes.rows, features, part.length * static_cast<std::int64_t>(sizeof(E))),
       world.records() && x.slot().wanted(),
       world.records() && weight.slot().wanted()};
   auto const sum = head.run();
@@ -163,18 +178,10 @@ constexpr auto linear_cross_entropy(Var<X, W> const& x, Var<Y, W> const& weight,
   if constexpr (B::has_elements) data(z)[0] = static_cast<T>(sum);
   return world.record_if(
       Summed{}, z,
-      [gx = x.slot(), gw = weight.slot(), &world, dx = head.dx, dw = head.dweight](auto const& dz) {
-        auto const pass_on = [&]<class G>(auto const& slot, Local<G, B> const& g) {
-          if (!slot.wanted()) return;
-          if constexpr (B::has_elements)
-            if (data(dz)[0] != 1)
-              compute<B>([&](auto k) {
-                k.scale(G::local_size(world.plan), data(dz)[0], data(g), data(g));
-              });
-          slot.accumulate(g);
-        };
-        pass_on(gx, dx);
-        pass_on(gw, dw);
+      [gx = x.slot(), gw = weight.slot(), &plan = world.plan, dx = head.dx,
+       dw = head.dweight](auto const& dz) {
+        detail::pass_on(plan, gx, dx, dz);
+        detail::pass_on(plan, gw, dw, dz);
       },
       x.slot(), weight.slot());
 }

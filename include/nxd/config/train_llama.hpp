@@ -44,11 +44,11 @@ inline void draw_losses(std::ostream& out, std::string const& folder) {
 
 }  // namespace detail
 
-/// One run of `nxd train` on one rank: a Llama under a strategy. Region is how activations live
-/// between blocks, Strategy how the optimizer is spread.
-template <class Region, class Strategy, Communicator C> class LlamaRun {
+/// One run of `nxd train` on one rank: a Llama whose numbers are those of Backend. Region is how
+/// activations live between blocks.
+template <class Backend, class Region, Communicator C> class LlamaRun {
  public:
-  using World = nxd::World<LlamaPlan, Xt, Recorder<C>>;
+  using World = nxd::World<LlamaPlan, Backend, Recorder<C>>;
   using Stage = Llama<Region, World>;
   using Model = Pipelined<Stage, World>;
 
@@ -60,7 +60,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
         data_(data),
         world_(make_plan(model, layout_), Recorder(comm)),
         model_(make_llama<Region>(world_, config, model)),
-        optimizer_(make_optimizer<Strategy>(world_, config, model_)),
+        optimizer_(make_optimizer(world_, config, model_)),
         folder_(run_folder(config)),
         storage_(folder_ + "/checkpoints"),
         log_(out, comm.rank()),
@@ -194,9 +194,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     state_.tokens = m.tokens;
     SaveRequest request;
     request.step = step;
-    request.pieces = model_pieces(model_, Holding::owned);
-    for (auto& piece : optimizer_pieces(model_, optimizer_, Holding::owned))
-      request.pieces.push_back(std::move(piece));
+    request.pieces = training_pieces(model_, optimizer_, Holding::owned);
     request.state = to_text(state_);
     request.info.layout = {{"dp", layout_.data_parallel},
                            {"pp", model_.along().count},
@@ -227,7 +225,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     auto const& exp = config_.exp_manager;
     if (exp.resume_from_checkpoint && config_.model.weight_init_only)
       return take_weights(*exp.resume_from_checkpoint);
-    auto pieces = all_pieces();
+    auto pieces = training_pieces(model_, optimizer_, Holding::all);
     if (exp.resume_from_checkpoint) {
       auto const path = checkpoint_path(*exp.resume_from_checkpoint);
       PosixStorage from(path.directory);
@@ -243,13 +241,6 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     }
   }
 
-  std::vector<Piece> all_pieces() {
-    auto pieces = model_pieces(model_, Holding::all);
-    for (auto& piece : optimizer_pieces(model_, optimizer_, Holding::all))
-      pieces.push_back(std::move(piece));
-    return pieces;
-  }
-
   /// Weights alone, from a checkpoint of ours or from a Hugging Face folder; training begins anew.
   void take_weights(std::string const& from) {
     auto pieces = model_pieces(model_, Holding::all);
@@ -261,6 +252,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
       PosixStorage folder(path.directory);
       load(world_.comm, folder, entry_of(world_.comm, folder, path), pieces);
     }
+    optimizer_.take_weights(model_);
     log_.info("weights from " + from);
   }
 
@@ -275,6 +267,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     state_ = state;
     state_.model = model;
     optimizer_.set_steps(state.steps);
+    optimizer_.give_weights(model_);
     if (storage_.where("") == directory) resumed_from_ = loaded.entry;
     log_.info("resumed from " + where + " at step " + std::to_string(state.steps));
   }
@@ -312,7 +305,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   Split data_;
   World world_;
   Model model_;
-  nxd::Optimizer<Strategy, World> optimizer_;
+  nxd::Optimizer<Zero1OrReplicated<AnyUpdate>, World> optimizer_;
   LlamaState state_;
   std::string folder_;
   PosixStorage storage_;
@@ -322,9 +315,18 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   std::optional<std::string> saved_;
 };
 
-/// Trains what a configuration describes. Strategies are compiled; the configuration chooses among
-/// them. Each rank leaves a trace if one is asked for. @return where the last checkpoint is, if one
-/// was saved
+/// `train_llama` of a run whose numbers are those of Backend, when all that it needs is there.
+template <class Backend, Communicator C>
+std::optional<std::string> run_llama(C comm, TrainingConfig const& config, LlamaConfig const& model,
+                                     Split const& data, std::ostream& out,
+                                     std::optional<TraceRequest> const& tracing) {
+  return with_region(config.distributed_strategy, [&]<class Region>() {
+    return LlamaRun<Backend, Region, C>(comm, config, model, data, out).run(tracing);
+  });
+}
+
+/// Trains what a configuration describes. Each rank leaves a trace if one is asked for.
+/// @return where the last checkpoint is, if one was saved
 template <Communicator C>
 std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std::ostream& out,
                                        std::optional<TraceRequest> const& tracing = {}) {
@@ -333,10 +335,9 @@ std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std
   auto const model = llama_config(config, ByteTokenizer::vocabulary());
   auto const data = open_data(config, model.vocab_size);
   check_agreement(comm, "data set", data.train.fingerprint());
-  auto const run = [&]<class Region, class Strategy>() {
-    return LlamaRun<Region, Strategy, C>(comm, config, model, data, out).run(tracing);
-  };
-  return with_strategy(config, run);
+  return with_backend(config.precision, [&]<class Backend>() {
+    return run_llama<Backend>(comm, config, model, data, out, tracing);
+  });
 }
 
 }  // namespace nxd

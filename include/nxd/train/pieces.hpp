@@ -54,16 +54,51 @@ std::vector<Piece> optimizer_pieces(Model const& model, Optimizer<Strategy, Worl
   std::size_t i = 0;
   model.visit([&]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
     auto const& state = optimizer.state(i++);
-    bool const first = info.sharing != Sharing::again && optimizer.template owns<X>();
-    if (which == Holding::owned && !first) return;
+    if (which == Holding::owned && !optimizer.template owns<X>(info)) return;
     auto const& world = v.world();
     auto const held = chunk_portions(portions<X>(info, world.plan, world.rank(), m), state.chunk);
-    auto const& names = Strategy::update::moments;
-    for (std::size_t k = 0; k < names.size(); ++k)
-      detail::add_pieces(pieces, held, "." + std::string(names[k]), "optim",
-                         B::data(state.moment[k]));
+    auto const names = optimizer.moment_names();
+    for (std::size_t k = 0; k < names.size(); ++k) {
+      auto const suffix = "." + std::string(names[k]);
+      if (optimizer.template has_short_moments<X>())
+        detail::add_pieces(pieces, held, suffix, "optim", B::data(state.short_moment[k]));
+      else
+        detail::add_pieces(pieces, held, suffix, "optim", B::data(state.moment[k]));
+    }
   });
   return pieces;
+}
+
+namespace detail {
+
+/// The parameters at the length that the optimizer keeps them in.
+template <class Model, class Strategy, class World>
+std::vector<Piece> master_pieces(Model const& model, Optimizer<Strategy, World> const& optimizer,
+                                 Holding which) {
+  std::vector<Piece> pieces;
+  std::size_t i = 0;
+  model.visit([&]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
+    auto const& state = optimizer.state(i++);
+    if (which == Holding::owned && !optimizer.template owns<X>(info)) return;
+    auto const all = portions<X>(info, v.world().plan, v.world().rank(), m);
+    add_pieces(pieces, chunk_portions(all, state.chunk), "", "model",
+               World::backend::data(state.master));
+  });
+  return pieces;
+}
+
+}  // namespace detail
+
+/// All that a checkpoint has of a training: the optimizer's state, and the parameters, which are
+/// its masters if it has some. So a file knows nothing of how short the numbers were in a run. What
+/// has been read into them `Optimizer::give_weights` passes on to the model.
+template <class Model, class Strategy, class World>
+std::vector<Piece> training_pieces(Model const& model, Optimizer<Strategy, World> const& optimizer,
+                                   Holding which) {
+  auto all = optimizer.has_masters() ? detail::master_pieces(model, optimizer, which)
+                                     : model_pieces(model, which);
+  for (auto& piece : optimizer_pieces(model, optimizer, which)) all.push_back(std::move(piece));
+  return all;
 }
 
 }  // namespace nxd

@@ -30,8 +30,8 @@ namespace detail {
 
 /// How a rank's token weights are placed: as the losses are.
 template <class World>
-using TokenWeights =
-    Tensor<typename World::element, Shape<Batch, Seq>, Layout<Shard<Batch, DP>, Invariant<TP>>>;
+using TokenWeights = Tensor<accumulator_t<typename World::element>, Shape<Batch, Seq>,
+                            Layout<Shard<Batch, DP>, Invariant<TP>>>;
 
 /// The sum of `value` over the data-parallel ranks.
 template <class World> double sum_over_data(World& world, double value) {
@@ -66,7 +66,7 @@ auto token_weights(World& world, [[maybe_unused]] Microbatch const& batch,
   auto const weights = world.constant(world.template make<TokenWeights<World>>());
   if constexpr (World::backend::has_elements)
     std::fill_n(data(weights.value()), batch.labels.size(),
-                static_cast<typename World::element>(1 / tokens));
+                static_cast<typename TokenWeights<World>::element>(1 / tokens));
   return weights;
 }
 

@@ -53,6 +53,13 @@ struct Rows {
   std::int64_t count, first, rows, columns;
 };
 
+/// Elements of an array that are neighbours in a tensor too: from `offset` on they are its numbers
+/// `first`, `first` + 1, ...
+struct Run {
+  std::uint64_t tensor;  ///< the hash of its name
+  std::int64_t offset, first, count;
+};
+
 /// One step of AdamW. A correction is 1 - beta^t.
 struct AdamWStep {
   double rate, beta1, beta2, epsilon, weight_decay, correction1, correction2, gradient_scale;
