@@ -41,29 +41,59 @@ inline void write(float x, float* at) { *at = x; }
 inline void write(float x, bf16* at) { *at = to_bf16(x); }
 
 #if defined(__x86_64__)
-/// 16 numbers of a row, as far as it goes: lanes without one are zero, and are not written.
-struct Lanes16 {
-  __mmask16 lanes;
+/// 32 numbers of a row.
+struct Lanes {
+  __m512 low, high;
+};
 
-  static Lanes16 of(std::int64_t left) {
-    return {static_cast<__mmask16>((1u << std::clamp<std::int64_t>(left, 0, 16)) - 1)};
+/// A row of 32.
+struct WholeRow {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Lanes read(float const* at) {
+    return {_mm512_loadu_ps(at), _mm512_loadu_ps(at + 16)};
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl"), gnu::always_inline]] __m512 read(
-      float const* at) const {
-    return _mm512_maskz_loadu_ps(lanes, at);
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Lanes read(bf16 const* at) {
+    return {widened(at), widened(at + 16)};
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl"), gnu::always_inline]] __m512 read(
-      bf16 const* at) const {
-    auto const halves = _mm512_maskz_cvtepu16_epi32(lanes, _mm256_maskz_loadu_epi16(lanes, at));
-    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(lanes, halves, 16));
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Lanes const& x, float* at) {
+    _mm512_storeu_ps(at, x.low);
+    _mm512_storeu_ps(at + 16, x.high);
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl"), gnu::always_inline]] void write(__m512 x,
-                                                                                 float* at) const {
-    _mm512_mask_storeu_ps(at, lanes, x);
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Lanes const& x, bf16* at) {
+    _mm512_storeu_si512(at, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(x.high, x.low)));
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl"), gnu::always_inline]] void write(__m512 x,
-                                                                                 bf16* at) const {
-    _mm256_mask_storeu_epi16(at, lanes, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static __m512 widened(bf16 const* at) {
+    auto const halves = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(at));
+    auto const words = _mm512_maskz_cvtepu16_epi32(0xffff, halves);
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xffff, words, 16));
+  }
+};
+
+/// A row of fewer: what it lacks is read as zero and not written.
+struct PartRow {
+  __mmask16 low, high;
+
+  explicit PartRow(std::int64_t columns) : low(lanes(columns)), high(lanes(columns - 16)) {}
+
+  static __mmask16 lanes(std::int64_t count) {
+    return static_cast<__mmask16>((1u << std::clamp<std::int64_t>(count, 0, 16)) - 1);
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] Lanes read(float const* at) const {
+    return {_mm512_maskz_loadu_ps(low, at), _mm512_maskz_loadu_ps(high, at + 16)};
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] Lanes read(bf16 const* at) const {
+    alignas(64) bf16 row[32];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(row), _mm256_maskz_loadu_epi16(low, at));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(row + 16),
+                       _mm256_maskz_loadu_epi16(high, at + 16));
+    return WholeRow::read(row);
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void write(Lanes const& x, float* at) const {
+    _mm512_mask_storeu_ps(at, low, x.low);
+    _mm512_mask_storeu_ps(at + 16, high, x.high);
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void write(Lanes const& x, bf16* at) const {
+    _mm256_mask_storeu_epi16(at, low, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.low)));
+    _mm256_mask_storeu_epi16(at + 16, high, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.high)));
   }
 };
 #endif
@@ -84,14 +114,19 @@ template <class T> struct StoreProduct {
         detail::write(alpha * p.at[i * p.stride + j], at + (p.row + i) * stride + p.column + j);
   }
 #if defined(__x86_64__)
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void wide(ProductPart const& p) const {
+  void wide(ProductPart const& p) const {
+    p.columns == 32 ? rows(detail::WholeRow{}, p) : rows(detail::PartRow(p.columns), p);
+  }
+
+ private:
+  template <class Row>
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void rows(Row const& row,
+                                                            ProductPart const& p) const {
     auto const scale = _mm512_set1_ps(alpha);
-    auto const low = detail::Lanes16::of(p.columns), high = detail::Lanes16::of(p.columns - 16);
     for (std::int64_t i = 0; i < p.rows; ++i) {
-      auto const* const from = p.at + i * p.stride;
-      auto* const to = at + (p.row + i) * stride + p.column;
-      low.write(_mm512_mul_ps(scale, low.read(from)), to);
-      if (p.columns > 16) high.write(_mm512_mul_ps(scale, high.read(from + 16)), to + 16);
+      auto const x = row.read(p.at + i * p.stride);
+      row.write(detail::Lanes{_mm512_mul_ps(scale, x.low), _mm512_mul_ps(scale, x.high)},
+                at + (p.row + i) * stride + p.column);
     }
   }
 #endif
@@ -120,16 +155,22 @@ template <class T, class A = T> struct StoreSum {
                       at + (p.row + i) * stride + p.column + j);
   }
 #if defined(__x86_64__)
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void wide(ProductPart const& p) const {
+  void wide(ProductPart const& p) const {
+    p.columns == 32 ? rows(detail::WholeRow{}, p) : rows(detail::PartRow(p.columns), p);
+  }
+
+ private:
+  template <class Row>
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void rows(Row const& row,
+                                                            ProductPart const& p) const {
     auto const scale = _mm512_set1_ps(alpha);
-    for (std::int64_t i = 0; i < p.rows; ++i)
-      for (std::int64_t j = 0; j < p.columns; j += 16) {
-        auto const lanes = detail::Lanes16::of(p.columns - j);
-        auto const column = p.column + j;
-        auto const sum = _mm512_add_ps(_mm512_mul_ps(scale, lanes.read(p.at + i * p.stride + j)),
-                                       lanes.read(addend + (p.row + i) * addend_stride + column));
-        lanes.write(sum, at + (p.row + i) * stride + column);
-      }
+    for (std::int64_t i = 0; i < p.rows; ++i) {
+      auto const x = row.read(p.at + i * p.stride);
+      auto const y = row.read(addend + (p.row + i) * addend_stride + p.column);
+      row.write(detail::Lanes{_mm512_add_ps(_mm512_mul_ps(scale, x.low), y.low),
+                              _mm512_add_ps(_mm512_mul_ps(scale, x.high), y.high)},
+                at + (p.row + i) * stride + p.column);
+    }
   }
 #endif
 };

@@ -56,8 +56,9 @@ struct Bf16Product {
                             Bf16Source const& y, detail::PartStore store, std::int64_t threads) {
 #if defined(__x86_64__)
     if (has_amx())
-      return detail::AmxBf16Product({{x.from, m, k}, x.tiles()}, {{y.from, n, k}, y.tiles()}, store)
-          .run(threads);
+      return detail::AmxBf16Product({{x.from, m, k}, x.tiles()}, {{y.from, n, k}, y.tiles()}, store,
+                                    threads)
+          .run();
 #endif
     by_blas(m, n, k, x.from, y.from, store, threads);
   }
