@@ -42,23 +42,23 @@ inline void write(float x, bf16* at) { *at = to_bf16(x); }
 
 #if defined(__x86_64__)
 /// 32 numbers of a row.
-struct Lanes {
+struct Row32 {
   __m512 low, high;
 };
 
 /// A row of 32.
 struct WholeRow {
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Lanes read(float const* at) {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Row32 read(float const* at) {
     return {_mm512_loadu_ps(at), _mm512_loadu_ps(at + 16)};
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Lanes read(bf16 const* at) {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Row32 read(bf16 const* at) {
     return {widened(at), widened(at + 16)};
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Lanes const& x, float* at) {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Row32 const& x, float* at) {
     _mm512_storeu_ps(at, x.low);
     _mm512_storeu_ps(at + 16, x.high);
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Lanes const& x, bf16* at) {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Row32 const& x, bf16* at) {
     _mm512_storeu_si512(at, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(x.high, x.low)));
   }
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static __m512 widened(bf16 const* at) {
@@ -77,21 +77,21 @@ struct PartRow {
   static __mmask16 lanes(std::int64_t count) {
     return static_cast<__mmask16>((1u << std::clamp<std::int64_t>(count, 0, 16)) - 1);
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] Lanes read(float const* at) const {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] Row32 read(float const* at) const {
     return {_mm512_maskz_loadu_ps(low, at), _mm512_maskz_loadu_ps(high, at + 16)};
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] Lanes read(bf16 const* at) const {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] Row32 read(bf16 const* at) const {
     alignas(64) bf16 row[32];
     _mm256_store_si256(reinterpret_cast<__m256i*>(row), _mm256_maskz_loadu_epi16(low, at));
     _mm256_store_si256(reinterpret_cast<__m256i*>(row + 16),
                        _mm256_maskz_loadu_epi16(high, at + 16));
     return WholeRow::read(row);
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void write(Lanes const& x, float* at) const {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void write(Row32 const& x, float* at) const {
     _mm512_mask_storeu_ps(at, low, x.low);
     _mm512_mask_storeu_ps(at + 16, high, x.high);
   }
-  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void write(Lanes const& x, bf16* at) const {
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void write(Row32 const& x, bf16* at) const {
     _mm256_mask_storeu_epi16(at, low, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.low)));
     _mm256_mask_storeu_epi16(at + 16, high, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.high)));
   }
@@ -125,7 +125,7 @@ template <class T> struct StoreProduct {
     auto const scale = _mm512_set1_ps(alpha);
     for (std::int64_t i = 0; i < p.rows; ++i) {
       auto const x = row.read(p.at + i * p.stride);
-      row.write(detail::Lanes{_mm512_mul_ps(scale, x.low), _mm512_mul_ps(scale, x.high)},
+      row.write(detail::Row32{_mm512_mul_ps(scale, x.low), _mm512_mul_ps(scale, x.high)},
                 at + (p.row + i) * stride + p.column);
     }
   }
@@ -167,7 +167,7 @@ template <class T, class A = T> struct StoreSum {
     for (std::int64_t i = 0; i < p.rows; ++i) {
       auto const x = row.read(p.at + i * p.stride);
       auto const y = row.read(addend + (p.row + i) * addend_stride + p.column);
-      row.write(detail::Lanes{_mm512_add_ps(_mm512_mul_ps(scale, x.low), y.low),
+      row.write(detail::Row32{_mm512_add_ps(_mm512_mul_ps(scale, x.low), y.low),
                               _mm512_add_ps(_mm512_mul_ps(scale, x.high), y.high)},
                 at + (p.row + i) * stride + p.column);
     }
