@@ -143,10 +143,10 @@ inline void pack_panels(Bf16Lines const& x, std::int64_t first, std::int64_t las
       for (auto panel = first; panel < last; ++panel) pack(panel, step, panel + 1, step);
 }
 
-/// Packs all panels, by so many threads.
-inline void pack_all(Bf16Lines const& x, OperandSide side, std::byte* out, std::int64_t threads) {
+/// Packs all panels, shared out among the threads of the team that calls it; nobody waits.
+inline void pack_all(Bf16Lines const& x, OperandSide side, std::byte* out, int threads) {
   auto const panels = x.panels(), share = std::max<std::int64_t>(1, parts_of(panels, 4 * threads));
-#pragma omp parallel for schedule(dynamic) num_threads(static_cast <int>(threads)) if (threads > 1)
+#pragma omp for schedule(dynamic) nowait
   for (std::int64_t first = 0; first < panels; first += share) {
     auto const last = std::min(first + share, panels);
     auto* const to = out + first * x.steps() * step_bytes;

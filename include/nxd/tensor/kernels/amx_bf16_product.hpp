@@ -17,35 +17,30 @@ struct AmxBf16Side {
 /// its rows can be tiles. The order of sums depends on k alone.
 class AmxBf16Product {
  public:
-  AmxBf16Product(AmxBf16Side const& left, AmxBf16Side const& right, PartStore store,
-                 std::int64_t threads)
+  AmxBf16Product(AmxBf16Side const& left, AmxBf16Side const& right, PartStore store, int threads)
       : left_(left), right_(right), store_(store), threads_(threads), steps_(left.lines.steps()) {
     depth_ = even_length(steps_, deepest);
-    auto const most = std::max<std::int64_t>(1, strip_bytes / (depth_ * step_bytes));
-    auto const panels = right_.lines.panels();
-    strip_ = even_length(panels, most);
-    // Threads pack a strip each, if there are enough and their sums need not wait for more.
-    own_strips_ = right_.packed == nullptr && whole() && parts_of(panels, strip_) >= threads_;
-    if (own_strips_)
-      strip_ = even_length(panels, parts_of(panels, round_up(parts_of(panels, strip_), threads_)));
-    auto const most_rows =
-        whole() ? rows_a_job : std::max<std::int64_t>(1, sums_bytes / (strip_ * block_bytes));
-    rows_ = own_strips_ ? left_.lines.panels() : even_length(left_.lines.panels(), most_rows);
+    strip_ = std::max<std::int64_t>(1, strip_bytes / (depth_ * step_bytes));
+    auto const rows = left_.lines.panels(), columns = right_.lines.panels();
+    // Each thread its rows, the same in every product of so many. Or its columns, if there are too
+    // few rows, or if it can pack them by itself: sums that wait for more would have it done again.
+    bool const packs = right_.packed == nullptr && depth_ >= steps_;
+    by_columns_ = rows < threads_ || (packs && parts_of(columns, strip_) >= threads_);
+    own_strips_ = packs && by_columns_;
   }
 
   void run() {
-    auto const row_parts = left_.lines.panels() == 0 ? 0 : parts_of(left_.lines.panels(), rows_);
-    auto const strips = parts_of(right_.lines.panels(), strip_);
-    if (right_.packed == nullptr && !own_strips_)
-      right_.packed = packed_whole<0, OperandSide::right>(right_.lines);
-    if (left_.packed == nullptr && !left_.lines.by_rows())
-      left_.packed = packed_whole<3, OperandSide::left>(left_.lines);
-#pragma omp parallel num_threads(static_cast <int>(threads_)) if (threads_ > 1)
+    auto* const right = right_.packed == nullptr && !own_strips_ ? room<0>(right_) : nullptr;
+    auto* const left = left_.packed == nullptr && !left_.lines.by_rows() ? room<3>(left_) : nullptr;
+#pragma omp parallel num_threads(threads_) if (threads_ > 1)
     {
-      AmxTiles const tiles;
-#pragma omp for schedule(dynamic)
-      for (std::int64_t job = 0; job < row_parts * strips; ++job)
-        multiply(job % row_parts * rows_, job / row_parts * strip_);
+      if (right != nullptr) pack_all(right_.lines, OperandSide::right, right, threads_);
+      if (left != nullptr) pack_all(left_.lines, OperandSide::left, left, threads_);
+      if (right != nullptr || left != nullptr) {
+#pragma omp barrier
+      }
+#pragma omp for schedule(static) nowait
+      for (int thread = 0; thread < threads_; ++thread) multiply_share(thread);
     }
   }
 
@@ -56,60 +51,80 @@ class AmxBf16Product {
   /// What stays in a cache of 2 MiB: a strip of the right operand, sums that wait for more.
   static constexpr std::int64_t strip_bytes = std::int64_t{1280} << 10;
   static constexpr std::int64_t sums_bytes = std::int64_t{512} << 10;
-  static constexpr std::int64_t rows_a_job = 16;
 
   static std::size_t size(std::int64_t bytes) { return static_cast<std::size_t>(bytes); }
-  static std::int64_t round_up(std::int64_t n, std::int64_t unit) {
-    return parts_of(n, unit) * unit;
-  }
   template <int> static AmxScratch& scratch() {
     thread_local AmxScratch one;
     return one;
   }
 
-  template <int which, OperandSide side> std::byte const* packed_whole(Bf16Lines const& x) const {
-    auto* const room = scratch<which>().at_least(size(x.packed_bytes()));
-    pack_all(x, side, room, threads_);
-    return room;
+  /// Where an operand is packed whole.
+  template <int which> static std::byte* room(AmxBf16Side& x) {
+    auto* const at = scratch<which>().at_least(size(x.lines.packed_bytes()));
+    x.packed = at;
+    return at;
   }
 
   bool whole() const { return depth_ >= steps_; }
 
-  /// Part of one job: rows and columns in panels, and steps [first, last).
-  struct Piece {
-    std::int64_t row, row_end, column, column_end;
+  /// Panels [first, last).
+  struct Panels {
     std::int64_t first, last;
+
+    std::int64_t count() const { return last - first; }
+    Panels share(std::int64_t i, std::int64_t of) const {
+      return {first + count() * i / of, first + count() * (i + 1) / of};
+    }
+    Panels part(std::int64_t from, std::int64_t most) const {
+      return {from, std::min(from + most, last)};
+    }
+  };
+
+  void multiply_share(std::int64_t thread) const {
+    Panels rows{0, left_.lines.panels()}, columns{0, right_.lines.panels()};
+    (by_columns_ ? columns : rows) = (by_columns_ ? columns : rows).share(thread, threads_);
+    if (rows.count() == 0 || columns.count() == 0) return;
+    AmxTiles const tiles;
+    auto const strip = even_length(columns.count(), strip_);
+    auto const most = std::max<std::int64_t>(1, sums_bytes / (strip * block_bytes));
+    auto const height = whole() ? rows.count() : even_length(rows.count(), most);
+    auto* const sums = reinterpret_cast<float*>(
+        scratch<2>().at_least(size((whole() ? 2 : height * strip) * block_bytes)));
+    for (auto column = columns.first; column < columns.last; column += strip) {
+      auto const strip_columns = columns.part(column, strip);
+      auto const* const right = right_strip(strip_columns);
+      for (auto row = rows.first; row < rows.last; row += height)
+        multiply({rows.part(row, height), strip_columns, right}, sums);
+    }
+  }
+
+  std::byte const* right_strip(Panels const& columns) const {
+    if (!own_strips_) return right_.packed + columns.first * steps_ * step_bytes;
+    auto* const at = scratch<0>().at_least(size(columns.count() * steps_ * step_bytes));
+    pack_panels<OperandSide::right>(right_.lines, columns.first, columns.last, at);
+    return at;
+  }
+
+  /// A part of a thread's work, and its steps [first, last).
+  struct Piece {
+    Panels rows, columns;
     std::byte const* right;  ///< step 0 of the first column
+    std::int64_t first = 0, last = 0;
 
     std::int64_t steps() const { return last - first; }
   };
 
-  void multiply(std::int64_t row, std::int64_t column) const {
-    Piece piece{row,
-                std::min(row + rows_, left_.lines.panels()),
-                column,
-                std::min(column + strip_, right_.lines.panels()),
-                0,
-                0,
-                right_.packed + column * steps_ * step_bytes};
-    if (own_strips_) {
-      auto* const room = scratch<0>().at_least(size(strip_ * steps_ * step_bytes));
-      pack_panels<OperandSide::right>(right_.lines, column, piece.column_end, room);
-      piece.right = room;
-    }
-    auto* const sums = reinterpret_cast<float*>(
-        scratch<2>().at_least(size((whole() ? 2 : rows_ * strip_) * block_bytes)));
+  void multiply(Piece piece, float* sums) const {
     LateStore last(store_);
     do {
       piece.last = std::min(piece.first + depth_, steps_);
       std::int64_t blocks = 0;
-      for (auto panel = piece.row; panel < piece.row_end; ++panel) {
-        multiply_row(piece, panel, last, [&] {
+      for (auto row = piece.rows.first; row < piece.rows.last; ++row)
+        multiply_row(piece, row, last, [&] {
           auto const block = whole() ? blocks % 2 : blocks;
           ++blocks;
           return sums + block * block_floats;
         });
-      }
       piece.first = piece.last;
     } while (piece.first < steps_);
     last.now();
@@ -118,9 +133,9 @@ class AmxBf16Product {
   void multiply_row(Piece const& p, std::int64_t row, LateStore& last,
                     auto const& next_block) const {
     auto const left = left_panel(p, row);
-    for (auto column = p.column; column < p.column_end; ++column) {
+    for (auto column = p.columns.first; column < p.columns.last; ++column) {
       auto* const block = next_block();
-      multiply_block(left, p.right + ((column - p.column) * steps_ + p.first) * step_bytes,
+      multiply_block(left, p.right + ((column - p.columns.first) * steps_ + p.first) * step_bytes,
                      p.steps(), block, p.first > 0, last);
       last.now();
       if (p.last == steps_) last.later(part(row, column, block));
@@ -159,8 +174,9 @@ class AmxBf16Product {
 
   AmxBf16Side left_, right_;
   PartStore store_;
-  std::int64_t threads_, steps_, depth_ = 1, strip_ = 1, rows_ = 1;
-  bool own_strips_ = false;
+  int threads_;
+  std::int64_t steps_, depth_ = 1, strip_ = 1;
+  bool by_columns_ = false, own_strips_ = false;
 };
 
 }  // namespace nxd::detail

@@ -47,7 +47,7 @@ constexpr std::int64_t parts_of(std::int64_t length, std::int64_t part) {
 }
 
 /// How many threads a product of so many multiplications is worth.
-inline std::int64_t product_threads([[maybe_unused]] std::int64_t multiplications) {
+inline int product_threads([[maybe_unused]] std::int64_t multiplications) {
 #ifdef _OPENMP
   constexpr std::int64_t worth_it = std::int64_t{1} << 21;
   if (multiplications > worth_it) return omp_get_max_threads();

@@ -42,7 +42,7 @@ struct Bf16Product {
   static void multiply_batch(ProductBatch const& batch, std::int64_t m, std::int64_t n,
                              std::int64_t k, Bf16Operand x, Bf16Operand y, S const& store) {
     auto const threads = detail::product_threads(batch.count * m * n * k);
-#pragma omp parallel for schedule(dynamic) num_threads(static_cast <int>(threads)) if (threads > 1)
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
     for (std::int64_t i = 0; i < batch.count; ++i) {
       auto a = x, b = y;
       a.at += i * batch.x, b.at += i * batch.y;
@@ -53,7 +53,7 @@ struct Bf16Product {
 
  private:
   static void multiply_with(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Source const& x,
-                            Bf16Source const& y, detail::PartStore store, std::int64_t threads) {
+                            Bf16Source const& y, detail::PartStore store, int threads) {
 #if defined(__x86_64__)
     if (has_amx())
       return detail::AmxBf16Product({{x.from, m, k}, x.tiles()}, {{y.from, n, k}, y.tiles()}, store,
@@ -72,7 +72,7 @@ struct Bf16Product {
   }
 
   static void by_blas(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Operand x, Bf16Operand y,
-                      detail::PartStore store, std::int64_t threads) {
+                      detail::PartStore store, int threads) {
     auto& z = room(2);
     z.resize(static_cast<std::size_t>(std::min(m, block_rows) * std::min(n, block_columns)));
     for (std::int64_t column = 0; column < n; column += block_columns)
@@ -100,21 +100,21 @@ struct Bf16Product {
 
   /// The block as floats, its rows of memory as rows.
   static Floats floats(Bf16Operand x, std::int64_t lines, std::int64_t depth,
-                       std::vector<float>& to, std::int64_t threads) {
+                       std::vector<float>& to, int threads) {
     bool const by_rows = x.k_stride == 1;
     auto const count = by_rows ? lines : depth, length = by_rows ? depth : lines;
     auto const stride = by_rows ? x.line_stride : x.k_stride;
     if (std::ssize(to) < count * length) to.resize(static_cast<std::size_t>(count * length));
     auto* const at = to.data();
-#pragma omp parallel for num_threads(static_cast <int>(threads)) if (threads > 1)
+#pragma omp parallel for num_threads(threads) if (threads > 1)
     for (std::int64_t i = 0; i < count; ++i)
       for (std::int64_t j = 0; j < length; ++j) at[i * length + j] = to_float(x.at[i * stride + j]);
     return {at, static_cast<int>(length)};
   }
 
-  static void store_block(ProductPart const& all, detail::PartStore store, std::int64_t threads) {
+  static void store_block(ProductPart const& all, detail::PartStore store, int threads) {
     constexpr std::int64_t part = 32;
-#pragma omp parallel for num_threads(static_cast <int>(threads)) if (threads > 1)
+#pragma omp parallel for num_threads(threads) if (threads > 1)
     for (std::int64_t i = 0; i < all.rows; i += part)
       for (std::int64_t j = 0; j < all.columns; j += part)
         store.plain(store.store,
