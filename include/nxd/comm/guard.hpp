@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <chrono>
 #include <concepts>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <optional>
@@ -19,10 +14,9 @@
 #include <system_error>
 #include <thread>
 
-#include <signal.h>
-
 #include <nxd/comm/mpi.hpp>
-#include <nxd/core/whereabouts.hpp>
+#include <nxd/core/fatal.hpp>
+#include <nxd/core/interrupt.hpp>
 
 namespace nxd {
 
@@ -83,34 +77,6 @@ class MpiSession {
   boost::mpi::environment environment_;
 };
 
-namespace detail {
-
-inline int rank_of_process = 0;
-
-/// When a job ends because one of its ranks did, the launcher stops the others: each says where it
-/// was.
-inline void tell_when_stopped() {
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank_of_process);
-  this_process();  // made before a handler asks for it
-  struct sigaction action {};
-  action.sa_handler = [](int signal) {
-    auto const write_text = [](char const* text) {
-      [[maybe_unused]] auto const written = ::write(2, text, std::strlen(text));
-    };
-    if (*this_process().text() != 0) {
-      char number[16] = {};
-      std::to_chars(number, number + sizeof number - 1, rank_of_process);
-      write_text("nxd: rank "), write_text(number), write_text(" was stopped at ");
-      write_text(this_process().text()), write_text("\n");
-    }
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-  };
-  sigaction(SIGTERM, &action, nullptr);
-}
-
-}  // namespace detail
-
 /// MPI that begins when it is first asked for: what one process can do alone needs none.
 class MpiStart {
  public:
@@ -124,7 +90,10 @@ class MpiStart {
   Mpi operator()() {
     if (!begun()) {
       session_.emplace(argc_, argv_);
-      detail::tell_when_stopped();
+      int rank = 0;
+      MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+      last_words().rank(rank);
+      tell_fatal_ends();
     }
     return Mpi{};
   }
@@ -135,34 +104,63 @@ class MpiStart {
   std::optional<MpiSession> session_;
 };
 
+namespace detail {
+
+inline bool in_program = false;
+
+/// A rank that calls `exit` ends the job as much as one that crashes: it says so.
+inline void tell_exit() {
+  in_program = true;
+  static bool const once = [] {
+    return std::atexit([] {
+             if (!in_program) return;
+             last_words().line("called exit");
+             last_words().note(static_cast<int>(ExitCode::internal), "called exit");
+           }) == 0;
+  }();
+  static_cast<void>(once);
+}
+
+}  // namespace detail
+
 /// Runs `program(Mpi)` under MPI, or `program(MpiStart&)`, which begins MPI itself if it has to.
-/// What it throws ends the whole job at once, with one line that names the rank, and with the exit
-/// code of the error: no other rank waits for one that is gone. What it returns all ranks must
-/// return, since they leave MPI together.
+/// What it throws ends the whole job at once, with one line that names the rank, the step and what
+/// it was doing, with an `exit.json` where there is a run's folder, and with the exit code of the
+/// error: no other rank waits for one that is gone. What it returns all ranks must return, since
+/// they leave MPI together; so must they all throw `Error(requeue)`, which ends a run in good
+/// order.
 template <class Program> int guard_main(int argc, char** argv, Program const& program) {
   MpiStart start(argc, argv);
+  Interrupt::tell_on_sigterm();
+  detail::tell_exit();
   auto const fail = [&start](ExitCode code, char const* what) {
+    detail::in_program = false;
     int rank = 0, size = 1;
     if (start.begun()) {
       MPI_Comm_rank(MPI_COMM_WORLD, &rank);
       MPI_Comm_size(MPI_COMM_WORLD, &size);
     }
-    // What all ranks find wrong, one of them tells: its abort ends the others while they wait.
-    if (rank > 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    if (rank > 0)
-      std::fprintf(stderr, "nxd: rank %d: %s\n", rank, what);
-    else
-      std::fprintf(stderr, "nxd: %s\n", what);
+    bool const in_order = code == ExitCode::requeue;
     std::fflush(nullptr);
-    if (size > 1) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
+    // What all ranks find wrong, one of them tells: its abort ends the others while they wait.
+    if (rank > 0 && !in_order) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    if (!in_order) last_words().line(what);
+    if (rank == 0 && in_order) std::fprintf(stderr, "nxd: %s\n", what);
+    if (rank == 0 || !in_order) last_words().note(static_cast<int>(code), what);
+    if (size > 1 && !in_order) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
     return static_cast<int>(code);
   };
   try {
     if (start.launched()) start();
-    if constexpr (std::invocable<Program const&, Mpi>)
-      return program(start());
-    else
-      return program(start);
+    auto const status = [&] {
+      if constexpr (std::invocable<Program const&, Mpi>)
+        return program(start());
+      else
+        return program(start);
+    }();
+    detail::in_program = false;
+    if (last_words().rank() == 0) last_words().note(status, status == 0 ? "done" : "");
+    return status;
   } catch (Error const& e) {
     return fail(e.code, e.what());
   } catch (std::bad_alloc const&) {

@@ -53,9 +53,12 @@ inline constexpr bool is_half = std::is_same_v<T, bf16> || std::is_same_v<T, fp1
 inline void check_mpi(int code, char const* call) {
   if (code == MPI_SUCCESS) return;
   char text[MPI_MAX_ERROR_STRING] = {};
-  int length = 0;
+  int length = 0, sort = 0;
   MPI_Error_string(code, text, &length);
-  throw Error(ExitCode::internal, std::string(call) + ": " + std::string(text, text + length));
+  MPI_Error_class(code, &sort);
+  // A message that is longer than what waits for it: ranks do not do the same.
+  throw Error(sort == MPI_ERR_TRUNCATE ? ExitCode::desync : ExitCode::internal,
+              std::string(call) + ": " + std::string(text, text + length));
 }
 
 }  // namespace detail
@@ -242,6 +245,9 @@ class Mpi {
   template <class T> void broadcast_object(T& object, int root = 0) {
     boost::mpi::broadcast(state_->world, object, root);
   }
+
+  /// The same ranks, whose exchanges never meet those of this communicator. All make it together.
+  Mpi apart() const { return Mpi({state_->world, boost::mpi::comm_duplicate}); }
 
   /// The ranks of this job that share this rank's node.
   std::vector<std::int64_t> same_node() const {

@@ -10,30 +10,13 @@
 #include <utility>
 #include <vector>
 
+#include <nxd/comm/attendance.hpp>
 #include <nxd/comm/post.hpp>
 #include <nxd/comm/reduce.hpp>
-#include <nxd/core/spelling.hpp>
+#include <nxd/comm/rendezvous.hpp>
 #include <nxd/core/trace.hpp>
 
 namespace nxd {
-
-/// What a rank can be asked to do with its peers.
-enum class Exchange : std::uint8_t {
-  all_gather,
-  all_to_all,
-  broadcast,
-  all_reduce,
-  reduce_scatter,
-  send,
-  receive,
-  barrier,
-};
-
-/// Spellings.
-constexpr auto names_of(Exchange) {
-  return std::to_array<std::string_view>({"all_gather", "all_to_all", "broadcast", "all_reduce",
-                                          "reduce_scatter", "send", "receive", "barrier"});
-}
 
 /// What this rank has put on the wire.
 struct Traffic {
@@ -111,20 +94,25 @@ static_assert(Communicator<Nobody>);
 /// Copies write into the same record. It asks for memory when a sort of exchange is new, and no
 /// more, unless it is to keep every call.
 template <Communicator C> class Recorder {
+  using Stay = Attendance::Stay;
+
   struct Record {
     std::map<Sort, Traffic> totals;
     std::vector<Call> calls;
     bool keeps_calls = false;
     Trace* trace = nullptr;
+    Attendance* attendance = nullptr;
   };
 
   /// A message under way; the time for which it is waited is written down.
   template <class Message> struct Awaited {
     Message message;
-    Trace* trace;
+    Rendezvous what;
+    Record* record;
 
     void wait() {
-      Traced const span(trace, "wait", [] { return "message"; });
+      Traced const span(record->trace, "wait", [] { return "message"; });
+      auto const stay = record->attendance != nullptr ? record->attendance->wait(what) : Stay();
       message.wait();
     }
   };
@@ -143,49 +131,57 @@ template <Communicator C> class Recorder {
   /// Where the time of every exchange is written from now on; nullptr: nowhere.
   void write_to(Trace* trace) { record_->trace = trace; }
 
+  /// Who is told of every exchange, before and after, from now on; nullptr: nobody.
+  void tell(Attendance* attendance) { record_->attendance = attendance; }
+
   template <Transferable T> void all_gather(Line line, std::span<T const> in, std::span<T> out) {
-    auto const span = note(Exchange::all_gather, line, peers(line), bytes(in) * peers(line));
+    Rendezvous const r{Exchange::all_gather, element_code<T>(), line, bytes(in)};
+    auto const noted = note(r, peers(line), bytes(in) * peers(line));
     inner_.all_gather(line, in, out);
   }
   template <Transferable T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
-    auto const span =
-        note(Exchange::all_to_all, line, peers(line), bytes(in) / line.count * peers(line));
+    Rendezvous const r{Exchange::all_to_all, element_code<T>(), line, bytes(in)};
+    auto const noted = note(r, peers(line), bytes(in) / line.count * peers(line));
     inner_.all_to_all(line, in, out);
   }
   template <Transferable T> void broadcast(Line line, std::int64_t root, std::span<T> data) {
     auto const sends = line.place == root ? peers(line) : 0;
-    auto const span = note(Exchange::broadcast, line, sends, bytes(data) * sends);
+    Rendezvous const r{Exchange::broadcast, element_code<T>(), line, bytes(data), root};
+    auto const noted = note(r, sends, bytes(data) * sends);
     inner_.broadcast(line, root, data);
   }
   template <Transferable T>
   void reduce_scatter(Line line, std::span<T const> in, std::span<T> out) {
-    auto const span =
-        note(Exchange::reduce_scatter, line, peers(line), bytes(in) / line.count * peers(line));
+    Rendezvous const r{Exchange::reduce_scatter, element_code<T>(), line, bytes(in)};
+    auto const noted = note(r, peers(line), bytes(in) / line.count * peers(line));
     nxd::reduce_scatter(inner_, line, in, out);
   }
   template <Transferable T> void all_reduce(Line line, std::span<T> values, Op op) {
-    auto const span = note(Exchange::all_reduce, line, 2 * peers(line),
-                           2 * bytes(values) * peers(line) / line.count);
+    Rendezvous const r{Exchange::all_reduce, element_code<T>(), line, bytes(values),
+                       static_cast<std::int64_t>(op)};
+    auto const noted = note(r, 2 * peers(line), 2 * bytes(values) * peers(line) / line.count);
     nxd::all_reduce(inner_, line, values, op);
   }
   template <Transferable T> void send(std::int64_t to, int tag, std::span<T const> data) {
-    auto const span = note(Exchange::send, between(to), 1, bytes(data));
+    auto const noted = note(message<T>(Exchange::send, to, tag, data.size()), 1, bytes(data));
     inner_.send(to, tag, data);
   }
   template <Transferable T> void receive(std::int64_t from, int tag, std::span<T> data) {
-    auto const span = note(Exchange::receive, between(from), 0, 0);
+    auto const noted = note(message<T>(Exchange::receive, from, tag, data.size()), 0, 0);
     inner_.receive(from, tag, data);
   }
   template <Transferable T> auto post_send(std::int64_t to, int tag, std::span<T const> data) {
-    count(Exchange::send, between(to), 1, bytes(data));
-    return awaited(nxd::post_send(inner_, to, tag, data));
+    auto const r = message<T>(Exchange::send, to, tag, data.size());
+    post(r, 1, bytes(data));
+    return awaited(nxd::post_send(inner_, to, tag, data), r);
   }
   template <Transferable T> auto post_receive(std::int64_t from, int tag, std::span<T> data) {
-    count(Exchange::receive, between(from), 0, 0);
-    return awaited(nxd::post_receive(inner_, from, tag, data));
+    auto const r = message<T>(Exchange::receive, from, tag, data.size());
+    post(r, 0, 0);
+    return awaited(nxd::post_receive(inner_, from, tag, data), r);
   }
   void barrier() {
-    auto const span = note(Exchange::barrier, {0, 1, size(), rank()}, 0, 0);
+    auto const noted = note({Exchange::barrier, 0, {0, 1, size(), rank()}, 0}, 0, 0);
     inner_.barrier();
   }
 
@@ -219,25 +215,44 @@ template <Communicator C> class Recorder {
     return {low, high - low, 2, rank() == low ? 0 : 1};
   }
 
-  void count(Exchange exchange, Line line, std::int64_t messages, std::int64_t sent) {
-    record_->totals[{exchange, line.stride, line.count}] += {1, messages, sent};
-    if (record_->keeps_calls) record_->calls.push_back({exchange, line, messages, sent});
+  template <class T>
+  Rendezvous message(Exchange exchange, std::int64_t other, int tag, std::size_t n) const {
+    return {exchange, element_code<T>(), between(other), static_cast<std::int64_t>(n * sizeof(T)),
+            tag};
   }
+
+  void count(Rendezvous const& r, std::int64_t messages, std::int64_t sent) {
+    record_->totals[{r.exchange, r.line.stride, r.line.count}] += {1, messages, sent};
+    if (record_->keeps_calls) record_->calls.push_back({r.exchange, r.line, messages, sent});
+  }
+  void post(Rendezvous const& r, std::int64_t messages, std::int64_t sent) {
+    count(r, messages, sent);
+    if (record_->attendance != nullptr) record_->attendance->count(r);
+  }
+
+  /// Until it ends, this rank is in an exchange.
+  template <class NameOf> struct Noted {
+    Traced<NameOf> span;
+    Stay stay;
+  };
 
   /// Counts a call; what is returned lives as long as it takes.
-  auto note(Exchange exchange, Line line, std::int64_t messages, std::int64_t sent) {
-    count(exchange, line, messages, sent);
-    auto const name = [exchange] { return spelling(exchange); };
+  auto note(Rendezvous const& r, std::int64_t messages, std::int64_t sent) {
+    count(r, messages, sent);
+    auto const name = [exchange = r.exchange] { return spelling(exchange); };
     auto const pay = [&] {
       if constexpr (requires(Call call) { inner_.pay(call); })
-        inner_.pay({exchange, line, messages, sent});
+        inner_.pay({r.exchange, r.line, messages, sent});
       return name;
     };
-    return Traced(record_->trace, "exchange", pay(), sent);
+    auto* const attendance = record_->attendance;
+    return Noted<std::remove_const_t<decltype(name)>>{
+        {record_->trace, "exchange", pay(), sent},
+        attendance != nullptr ? attendance->enter(r) : Stay()};
   }
 
-  template <class Message> auto awaited(Message message) {
-    return Awaited<Message>{std::move(message), record_->trace};
+  template <class Message> auto awaited(Message message, Rendezvous const& r) {
+    return Awaited<Message>{std::move(message), r, record_.get()};
   }
 
   C inner_;

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include <nxd/comm/communicator.hpp>
 #include <nxd/data/dataset.hpp>
 #include <nxd/data/sampler.hpp>
 #include <nxd/data/text.hpp>
@@ -172,19 +171,5 @@ class MicrobatchMaker {
   std::int64_t place_;
   std::int64_t vocabulary_;
 };
-
-/// All ranks were started alike: the same configuration, the same data.
-/// @throws Error(config) naming the first rank that differs
-template <Communicator C>
-void check_agreement(C& comm, std::string const& what, std::uint64_t fingerprint) {
-  std::vector<std::uint64_t> all(static_cast<std::size_t>(comm.size()));
-  std::vector<std::uint64_t> const mine{fingerprint};
-  comm.all_gather({0, 1, comm.size(), comm.rank()}, std::span<std::uint64_t const>(mine),
-                  std::span<std::uint64_t>(all));
-  for (std::size_t r = 1; r < all.size(); ++r)
-    if (all[r] != all[0])
-      throw ConfigError("rank " + std::to_string(r) + " has another " + what +
-                        " than rank 0; start all ranks with the same files");
-}
 
 }  // namespace nxd

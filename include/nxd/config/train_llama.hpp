@@ -12,12 +12,14 @@
 #include <nxd/checkpoint/save.hpp>
 #include <nxd/comm/recorder.hpp>
 #include <nxd/config/llama_parts.hpp>
+#include <nxd/config/llama_start.hpp>
 #include <nxd/config/llama_state.hpp>
 #include <nxd/config/trace_llama.hpp>
 #include <nxd/tensor/xtensor.hpp>
 #include <nxd/train/curve.hpp>
 #include <nxd/train/pieces.hpp>
 #include <nxd/train/progress.hpp>
+#include <nxd/train/replicas.hpp>
 #include <nxd/train/trainer.hpp>
 
 namespace nxd {
@@ -53,23 +55,25 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
   using Model = Pipelined<Stage, World>;
 
   /// @throws ConfigError, IoError, CorruptInput, on all ranks, before the first step
-  LlamaRun(C comm, TrainingConfig const& config, LlamaConfig const& model, Split const& data,
-           std::ostream& out)
+  LlamaRun(C comm, TrainingConfig const& config, LlamaStart<C>& start, std::ostream& out)
       : config_(config),
+        watch_(start.watch),
         layout_(llama_layout(config, comm.size())),
-        data_(data),
-        world_(make_plan(model, layout_), Recorder(comm)),
-        model_(make_llama<Region>(world_, config, model)),
+        data_(start.data),
+        world_(make_plan(start.model, layout_), Recorder(comm)),
+        model_(make_llama<Region>(world_, config, start.model)),
         optimizer_(make_optimizer(world_, config, model_)),
         folder_(run_folder(config)),
         storage_(folder_ + "/checkpoints"),
         log_(out, comm.rank()),
         out_(out) {
     world_.whereabouts = &this_process();
+    world_.comm.tell(&watch_.attendance());
     set_products(config.precision.type);
-    state_ = {model, layout_.seq_length, 0, 0, 0};
+    state_ = {start.model, layout_.seq_length, 0, 0, 0};
+    watch_.warn = [this](std::string const& line) { log_.warning(line); };
     initialize(model_, static_cast<std::uint64_t>(config.seed));
-    start();
+    begin();
   }
 
   /// Trains to the end. @return where the last checkpoint is, if one was saved
@@ -84,6 +88,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     bool const saves = config_.exp_manager.create_checkpoint_callback;
     schedule.save_every = saves ? saving.every_n_train_steps.value_or(0) : 0;
     schedule.save_at_end = saves && saving.save_last;
+    schedule.save_when_asked = saves;
     schedule.tokens_per_step = config_.data.global_batch_size * layout_.seq_length;
     if (schedule.first > schedule.last) {
       log_.info("nothing to do: the checkpoint is at step " + std::to_string(state_.steps) +
@@ -101,10 +106,14 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     Progress progress(out_, world_.rank(), ProgressStyle::of(1, config_.trainer.log_every_n_steps),
                       schedule.last);
     auto h = hooks(writer, progress);
-    if (tracer) h.begin = [&](std::int64_t step) { try_to_trace([&] { tracer->before(step); }); };
+    h.begin = [&](std::int64_t step) {
+      watch_.begin_step(step);
+      if (tracer) try_to_trace([&] { tracer->before(step); });
+    };
     train(world_, model_, optimizer_, schedule, h);
     if (tracer) try_to_trace([&] { tracer->finish(); });
     progress.finish();
+    watch_.begin(Phase::none);
     if (world_.rank() == 0) detail::draw_losses(out_, folder_);
     return saved_;
   }
@@ -135,8 +144,13 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     auto const batches = std::min(config_.trainer.num_sanity_val_steps, validation_batches());
     if (batches == 0) return;
     auto const held_out = validation_samples(batches);
-    auto const loss = evaluate(world_, model_, std::span<Microbatch const>(held_out));
-    log_.info("validation before the first step: loss " + std::to_string(loss));
+    Hooks h;
+    h.enter = [this](std::string_view what) { watch_.enter(what); };
+    h.ends = [this] { return watch_.asked() != 0; };
+    auto const loss = validate(world_, model_, std::span<Microbatch const>(held_out),
+                               static_cast<std::size_t>(batch_sizes().accumulate()), h);
+    if (!loss) Interrupt::end_before_steps(watch_.asked());
+    log_.info("validation before the first step: loss " + std::to_string(*loss));
   }
 
   std::vector<Microbatch> validation_samples(std::int64_t batches) const {
@@ -168,7 +182,11 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     h.rate = [schedule = lr_schedule(config_)](std::int64_t step) {
       return learning_rate(schedule, step - 1);
     };
-    h.report = [&writer, &progress](StepMetrics const& m) {
+    h.takes = [this](std::int64_t, StepReport const& report) { return watch_.takes(report); };
+    h.enter = [this](std::string_view what) { watch_.enter(what); };
+    h.ends = [this] { return watch_.asked() != 0; };
+    h.report = [this, &writer, &progress](StepMetrics const& m) {
+      compare_replicas(m.step);
       if (writer) writer->write(m);
       progress.update(m);
     };
@@ -178,6 +196,14 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
       retire_checkpoints();
     };
     return h;
+  }
+
+  /// What ranks hold in common, bit by bit, before it can be saved.
+  void compare_replicas(std::int64_t step) {
+    auto const every = config_.trainer.check_weight_hash_across_dp_replicas_interval.value_or(0);
+    if (every == 0 || step % every != 0) return;
+    world_.whereabouts->at("the comparison of replicas");
+    check_replicas(watch_.comm(), world_, model_, optimizer_);
   }
 
   /// Global batches that a validation looks at.
@@ -221,7 +247,9 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
 
   /// Where the run starts: from what the configuration names, from its own newest checkpoint, or
   /// anew.
-  void start() {
+  void begin() {
+    watch_.begin(Phase::load);
+    this_process().say("the load");
     auto const& exp = config_.exp_manager;
     if (exp.resume_from_checkpoint && config_.model.weight_init_only)
       return take_weights(*exp.resume_from_checkpoint);
@@ -301,6 +329,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
   }
 
   TrainingConfig config_;
+  RunWatch<C>& watch_;
   LlamaLayout layout_;
   Split data_;
   World world_;
@@ -317,11 +346,11 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
 
 /// `train_llama` of a run whose numbers are those of Backend, when all that it needs is there.
 template <class Backend, Communicator C>
-std::optional<std::string> run_llama(C comm, TrainingConfig const& config, LlamaConfig const& model,
-                                     Split const& data, std::ostream& out,
+std::optional<std::string> run_llama(C comm, TrainingConfig const& config, LlamaStart<C>& start,
+                                     std::ostream& out,
                                      std::optional<TraceRequest> const& tracing) {
   return with_region(config.distributed_strategy, [&]<class Region>() {
-    return LlamaRun<Backend, Region, C>(comm, config, model, data, out).run(tracing);
+    return LlamaRun<Backend, Region, C>(comm, config, start, out).run(tracing);
   });
 }
 
@@ -330,13 +359,10 @@ std::optional<std::string> run_llama(C comm, TrainingConfig const& config, Llama
 template <Communicator C>
 std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std::ostream& out,
                                        std::optional<TraceRequest> const& tracing = {}) {
-  check_agreement(comm, "configuration", fingerprint(config));
+  LlamaStart<C> start(comm, config);
   if (tracing) TraceFile(tracing->folder, comm.rank());  // whether it can be written shows now
-  auto const model = llama_config(config, ByteTokenizer::vocabulary());
-  auto const data = open_data(config, model.vocab_size);
-  check_agreement(comm, "data set", data.train.fingerprint());
   return with_backend(config.precision, [&]<class Backend>() {
-    return run_llama<Backend>(comm, config, model, data, out, tracing);
+    return run_llama<Backend>(comm, config, start, out, tracing);
   });
 }
 

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <vector>
 
+#include <nxd/core/interrupt.hpp>
 #include <nxd/data/mapped_file.hpp>
 #include <nxd/data/tokenizer.hpp>
 
@@ -66,6 +67,7 @@ std::vector<std::int32_t> read_text(T const& tokenizer, std::string const& path,
   std::vector<std::int32_t> tokens;
   auto left = max_bytes > 0 ? static_cast<std::size_t>(max_bytes) : std::size_t{0} - 1;
   for (auto const& name : find_files(path)) {
+    Interrupt::poll();
     MappedFile const file(name);
     if (file.bytes().empty() || !detail::is_text(file.bytes())) continue;
     auto const bytes = file.bytes().first(std::min(left, file.bytes().size()));

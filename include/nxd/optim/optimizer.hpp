@@ -203,7 +203,13 @@ template <class Strategy, class World> class Optimizer {
         });
   }
 
-  /// Steps taken so far; a resumed run sets them.
+  /// Leaves a step out: nothing changes but the number of steps, and the gradients are forgotten.
+  void skip() {
+    ++steps_;
+    for (auto& s : states_) s.gradient = {};
+  }
+
+  /// Steps so far, those left out included; a resumed run sets them.
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }
 

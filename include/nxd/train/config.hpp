@@ -43,6 +43,19 @@ constexpr auto names_of(PipelineKind) {
   return std::to_array<std::string_view>({"gpipe", "1f1b", "interleaved", "zb-h1", "zb-v"});
 }
 
+/// What to do about a loss or a gradient that is not finite.
+enum class OnNonFinite : std::uint8_t { stop, skip };
+/// Spellings.
+constexpr auto names_of(OnNonFinite) { return std::to_array<std::string_view>({"stop", "skip"}); }
+
+/// When it is seen that ranks have not come to the same exchanges: before the update of each step,
+/// or before each exchange.
+enum class CollectiveCheck : std::uint8_t { compare, check };
+/// Spellings.
+constexpr auto names_of(CollectiveCheck) {
+  return std::to_array<std::string_view>({"compare", "check"});
+}
+
 /// A number of batches, or a part of all of them.
 struct BatchLimit {
   double value = 0;
@@ -78,6 +91,10 @@ struct TrainerConfig {
   BatchLimit limit_val_batches{1, true};
   std::int64_t num_sanity_val_steps = 0;
   std::optional<double> gradient_clip_val;
+  OnNonFinite on_non_finite = OnNonFinite::stop;
+  std::optional<double> loss_spike_factor;
+  std::int64_t max_skipped_steps = 10;
+  std::optional<std::int64_t> check_weight_hash_across_dp_replicas_interval;
 
   bool operator==(TrainerConfig const&) const = default;
 };
@@ -96,6 +113,27 @@ struct CheckpointConfig {
   bool operator==(CheckpointConfig const&) const = default;
 };
 
+/// `exp_manager.fault_tolerance`: how long a rank may take before the job is ended, in seconds; 0
+/// is for ever.
+struct FaultToleranceConfig {
+  double initial_rank_heartbeat_timeout = 600;
+  std::optional<double> rank_heartbeat_timeout;  ///< empty: from the steps so far
+  double safety_factor = 10;
+  double load_timeout = 1800;
+  double save_timeout = 1800;
+
+  bool operator==(FaultToleranceConfig const&) const = default;
+};
+
+/// `exp_manager.straggler_detection_params`: which rank is a slow one.
+struct StragglerConfig {
+  double report_time_interval = 300;
+  double gpu_relative_perf_threshold = 0.7;
+  bool stop_if_detected = false;
+
+  bool operator==(StragglerConfig const&) const = default;
+};
+
 /// `exp_manager`: where a run leaves its files, and what it starts from.
 struct ExperimentConfig {
   std::string exp_dir = "./nxd_experiments";
@@ -106,6 +144,10 @@ struct ExperimentConfig {
   std::optional<std::string> resume_from_checkpoint;
   bool create_checkpoint_callback = true;
   CheckpointConfig checkpoint_callback_params;
+  bool create_preemption_callback = true;
+  FaultToleranceConfig fault_tolerance;
+  bool create_straggler_detection_callback = true;
+  StragglerConfig straggler_detection_params;
 
   bool operator==(ExperimentConfig const&) const = default;
 };
@@ -226,6 +268,13 @@ struct PrecisionConfig {
   bool operator==(PrecisionConfig const&) const = default;
 };
 
+/// `debug`: what is looked at more closely, at a price.
+struct DebugConfig {
+  CollectiveCheck collectives = CollectiveCheck::compare;
+
+  bool operator==(DebugConfig const&) const = default;
+};
+
 /// A whole run, as its configuration says it. Section and key names are those of the file; the
 /// table in `train/config_keys.hpp` says what each means.
 struct TrainingConfig {
@@ -238,6 +287,7 @@ struct TrainingConfig {
   DataConfig data;
   ModelConfig model;
   PrecisionConfig precision;
+  DebugConfig debug;
 
   bool operator==(TrainingConfig const&) const = default;
 };

@@ -30,6 +30,15 @@ template <class Table> void describe(Table& t, TrainerConfig& c) {
   t.key("num_sanity_val_steps", c.num_sanity_val_steps, at_least(0),
         "batches that are validated before the first step");
   t.key("gradient_clip_val", c.gradient_clip_val, positive(), "largest gradient norm; null: any");
+  t.key("on_non_finite", c.on_non_finite, any(),
+        "a step whose loss or gradient is not finite ends the run, or is left out");
+  t.key("loss_spike_factor", c.loss_spike_factor, positive(),
+        "leave out steps whose loss is so many times the mean of the last 16; null: none");
+  t.key("max_skipped_steps", c.max_skipped_steps, at_least(0),
+        "steps in a row that may be left out");
+  t.key("check_weight_hash_across_dp_replicas_interval",
+        c.check_weight_hash_across_dp_replicas_interval, at_least(1),
+        "steps between comparisons of what ranks hold in common, bit by bit; null: never");
   t.only("check_val_every_n_epoch", nullptr, "validations are counted in steps");
   for (auto name : {"lnc", "sequential_move_factor", "limit_test_batches"}) t.ignored(name);
 }
@@ -48,6 +57,25 @@ template <class Table> void describe(Table& t, CheckpointConfig& c) {
         "store fp32 weights; in fp32 they always are");
 }
 
+/// The keys of `exp_manager.fault_tolerance`.
+template <class Table> void describe(Table& t, FaultToleranceConfig& c) {
+  t.key("initial_rank_heartbeat_timeout", c.initial_rank_heartbeat_timeout, at_least(0),
+        "seconds until the first step, and for each of the first; 0: for ever");
+  t.key("rank_heartbeat_timeout", c.rank_heartbeat_timeout, at_least(0),
+        "seconds of a step, 0: for ever; null: safety_factor times their median, 60 at least");
+  t.key("safety_factor", c.safety_factor, at_least(1), "of the median of steps");
+  t.key("load_timeout", c.load_timeout, at_least(0), "seconds of a load; 0: for ever");
+  t.key("save_timeout", c.save_timeout, at_least(0), "seconds of a save; 0: for ever");
+}
+
+/// The keys of `exp_manager.straggler_detection_params`.
+template <class Table> void describe(Table& t, StragglerConfig& c) {
+  t.key("report_time_interval", c.report_time_interval, at_least(0), "seconds between reports");
+  t.key("gpu_relative_perf_threshold", c.gpu_relative_perf_threshold, positive(),
+        "a rank is slow that does less of its work in a time than this part of what its peers do");
+  t.key("stop_if_detected", c.stop_if_detected, any(), "end the run then");
+}
+
 /// The keys of `exp_manager`.
 template <class Table> void describe(Table& t, ExperimentConfig& c) {
   t.key("exp_dir", c.exp_dir, any(), "folder of all runs");
@@ -60,6 +88,12 @@ template <class Table> void describe(Table& t, ExperimentConfig& c) {
         "checkpoint to go on from; with model.weight_init_only a Hugging Face folder will do");
   t.key("create_checkpoint_callback", c.create_checkpoint_callback, any(), "save checkpoints");
   t.section("checkpoint_callback_params", c.checkpoint_callback_params, "when to save");
+  t.key("create_preemption_callback", c.create_preemption_callback, any(),
+        "at SIGTERM or SIGUSR1, save and end with exit code 75");
+  t.section("fault_tolerance", c.fault_tolerance, "how long a rank may take");
+  t.key("create_straggler_detection_callback", c.create_straggler_detection_callback, any(),
+        "tell of ranks that the others wait for");
+  t.section("straggler_detection_params", c.straggler_detection_params, "which ranks are slow");
   t.only("async_checkpointing", false, "checkpoints are saved while training waits");
   t.only("log_parameter_norm", false, "this program logs the norm of gradients alone");
   for (auto name :
@@ -226,6 +260,12 @@ template <class Table> void describe(Table& t, PrecisionConfig& c) {
     t.ignored(name);
 }
 
+/// The keys of `debug`.
+template <class Table> void describe(Table& t, DebugConfig& c) {
+  t.key("collectives", c.collectives, any(),
+        "compare what ranks exchanged before each update, or check before each exchange");
+}
+
 /// Every key of a configuration.
 template <class Table> void describe(Table& t, TrainingConfig& c) {
   t.required("name", c.name, any(), "name of the run");
@@ -237,6 +277,7 @@ template <class Table> void describe(Table& t, TrainingConfig& c) {
   t.section("data", c.data, "what is read");
   t.section("model", c.model, "what is trained");
   t.section("precision", c.precision, "types of numbers");
+  t.section("debug", c.debug, "what is looked at more closely");
   t.refused("model_alignment_strategy", "this program has no fine-tuning (sft, dpo, orpo, peft)");
   for (auto name :
        {"compiler_flags", "compiler_cache_url", "aync_exec_max_inflight_requests",

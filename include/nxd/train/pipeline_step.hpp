@@ -43,6 +43,7 @@ double run_pipeline(World& world, Pipelined<Model, World> const& model, Schedule
   auto const tokens = sum_over_data(world, static_cast<double>(count_tokens<Model>(microbatches)));
   LanguageStages<Model, World> const stages{world, model, microbatches, std::max(tokens, 1.0)};
   auto loss = PipelineExecutor(world, schedule, model.along(), stages).run();
+  if (world.whereabouts != nullptr) world.whereabouts->at("the loss");
   exchange<typename World::backend>(world.comm, [&](auto& comm) {
     all_reduce(comm, model.along(), std::span<double>(&loss, 1));
   });

@@ -97,18 +97,29 @@ double accumulate_gradients(World& world, Model const& model,
   return detail::sum_over_data(world, loss);
 }
 
-/// One step of training: gradients, their sums, the norm, clipping, the update. A step whose loss
-/// or norm is not finite changes nothing; all ranks see that alike.
-template <class Model, class World, class Optimizer>
+/// One step of training: gradients, their sums, the norm, clipping, and the update if
+/// `takes(report)` says so. All ranks call it and must say the same.
+template <class Model, class World, class Optimizer, class Takes>
 StepReport train_step(World& world, Model const& model, Optimizer& optimizer,
-                      std::span<Microbatch const> microbatches, double rate) {
+                      std::span<Microbatch const> microbatches, double rate, Takes const& takes) {
   StepReport report;
   report.loss = accumulate_gradients(world, model, microbatches);
   if (world.whereabouts != nullptr) world.whereabouts->at("the optimizer");
   Traced const span(world.trace, "optimizer", [] { return "optimizer"; });
   report.grad_norm = optimizer.reduce(model);
-  if (report.finite()) optimizer.step(model, rate);
+  if (takes(report))
+    optimizer.step(model, rate);
+  else
+    optimizer.skip();
   return report;
+}
+
+/// Likewise. A step whose loss or norm is not finite changes nothing; all ranks see that alike.
+template <class Model, class World, class Optimizer>
+StepReport train_step(World& world, Model const& model, Optimizer& optimizer,
+                      std::span<Microbatch const> microbatches, double rate) {
+  return train_step(world, model, optimizer, microbatches, rate,
+                    [](StepReport const& report) { return report.finite(); });
 }
 
 /// The mean loss over all tokens, without gradients.
