@@ -66,30 +66,18 @@ class Faulty {
   }
 
   template <class T> void all_gather(Line line, std::span<T const> in, std::span<T> out) {
-    auto& mishap = Mishap::the();
-    if (fails(line)) return;
+    fail();
     inner_.all_gather(line, in, out);
-    if (fails_ && line.count > 1 && mishap.now(rank(), "flip"))
-      reinterpret_cast<char*>(out.data())[5] ^= 16;
+    if constexpr (std::is_same_v<T, float>)
+      if (is(line, "flip")) reinterpret_cast<char*>(out.data())[5] ^= 16;
   }
   template <class T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
-    if (!fails(line)) inner_.all_to_all(line, in, out);
+    inner_.all_to_all(line, in, out);
+    if constexpr (std::is_same_v<T, float>)
+      if (is(line, "nan")) out[0] = NAN;
   }
   template <class T> void broadcast(Line line, std::int64_t root, std::span<T> data) {
-    if (!fails(line)) inner_.broadcast(line, root, data);
-  }
-  template <class T> void all_reduce(Line line, std::span<T> values, Op op) {
-    auto& mishap = Mishap::the();
-    if constexpr (std::is_same_v<T, float>)
-      if (fails_ && line.count > 1 && mishap.now(rank(), "nan")) values[0] = NAN;
-    if (fails(line)) return;
-    if (fails_ && line.count > 1 && mishap.now(rank(), "count"))
-      return nxd::all_reduce(inner_, line, values.first((values.size() + 1) / 2), op);
-    if (fails_ && line.count > 1 && mishap.now(rank(), "other"))
-      return inner_.broadcast(line, 0, values);
-    nxd::all_reduce(inner_, line, values, op);
-    if (fails_ && line.count > 1 && mishap.now(rank(), "extra"))
-      nxd::all_reduce(inner_, line, values, op);
+    inner_.broadcast(line, root, data);
   }
   template <class T> void send(std::int64_t to, int tag, std::span<T const> data) {
     inner_.send(to, tag, data);
@@ -106,13 +94,13 @@ class Faulty {
   void barrier() { inner_.barrier(); }
 
  private:
-  /// Does what a rank does that fails. @return the exchange is skipped
-  bool fails(Line line) {
-    if (line.count == 1 || !fails_) return false;
-    auto& mishap = Mishap::the();
-    if (mishap.now(rank(), "throw")) throw std::runtime_error("a fault that was asked for");
-    if (mishap.now(rank(), "exit")) std::exit(3);
-    return mishap.now(rank(), "skip");
+  bool is(Line line, char const* kind) const {
+    return fails_ && line.count > 1 && Mishap::the().now(rank(), kind);
+  }
+  void fail() const {
+    if (!fails_) return;
+    if (Mishap::the().now(rank(), "throw")) throw std::runtime_error("a fault that was asked for");
+    if (Mishap::the().now(rank(), "exit")) std::exit(3);
   }
 
   Mpi inner_;

@@ -95,6 +95,24 @@ inline std::string described(Attended const& a) {
   return nxd::text(a.what()) + (at.empty() ? "" : " at " + at);
 }
 
+/// Those that wait for themselves, over others: each keeps the next one waiting.
+inline std::set<std::int64_t> in_circles(std::vector<Presence> const& ranks) {
+  std::map<std::int64_t, std::vector<std::int64_t>> missing;
+  for (auto const& p : ranks) missing[p.rank] = missing_for(p, ranks);
+  std::set<std::int64_t> circles;
+  for (auto const& p : ranks) {
+    std::set<std::int64_t> seen;
+    auto next = missing[p.rank];
+    while (!next.empty()) {
+      auto const r = next.back();
+      next.pop_back();
+      if (seen.insert(r).second) next.insert(next.end(), missing[r].begin(), missing[r].end());
+    }
+    if (seen.contains(p.rank)) circles.insert(p.rank);
+  }
+  return circles;
+}
+
 }  // namespace detail
 
 /// Where ranks of one line have not come to the same exchanges: the first number at which they
@@ -126,15 +144,17 @@ inline std::optional<Absence> find_difference(std::vector<Presence> const& ranks
                            return group.second.size() == most->second.size();
                          }) == 1;
       Absence found;
-      for (auto const& [hash, members] : who)
-        for (auto const rank : members) {
-          if (!clear || hash != most->first) found.guilty.insert(rank);
-          if (rank == members.front())
-            found.sentence += (found.sentence.empty() ? "rank " : ", rank ") +
-                              std::to_string(rank) + " comes to " +
-                              detail::described(came.at(rank).at(nth));
-        }
-      found.sentence = "ranks do not do the same: " + found.sentence;
+      std::string deeds;
+      for (auto const& [hash, members] : who) {
+        if (!clear || hash != most->first) found.guilty.insert(members.begin(), members.end());
+        auto const rank = members.front();
+        deeds += (deeds.empty() ? "rank " : ", rank ") + std::to_string(rank) + " comes to " +
+                 detail::described(came.at(rank).at(nth));
+      }
+      for (auto const rank : found.guilty)
+        found.sentence += (found.sentence.empty() ? "rank " : ", rank ") + std::to_string(rank);
+      found.sentence += (found.guilty.size() > 1 ? " do not do" : " does not do") +
+                        std::string(clear ? " what the others do: " : " the same: ") + deeds;
       return found;
     }
   }
@@ -143,7 +163,8 @@ inline std::optional<Absence> find_difference(std::vector<Presence> const& ranks
 
 /// Why nothing moves. First come ranks that are gone or stopped, then those that have come to
 /// another exchange than their peers, then those that others wait for and that wait for nobody,
-/// though they may be inside an exchange to which all have come.
+/// though they may be inside an exchange to which all have come, then those that wait for each
+/// other.
 inline Absence find_absence(std::vector<Presence> const& ranks) {
   Absence found;
   auto const accuse = [&](Presence const& p) {
@@ -160,6 +181,12 @@ inline Absence find_absence(std::vector<Presence> const& ranks) {
   if (found.guilty.empty())
     for (auto const& p : ranks)
       if (awaited.contains(p.rank) && detail::missing_for(p, ranks).empty()) accuse(p);
+  if (found.guilty.empty()) {
+    auto const circles = detail::in_circles(ranks);
+    if (!circles.empty()) found.sentence = "ranks wait for each other";
+    for (auto const& p : ranks)
+      if (circles.contains(p.rank)) accuse(p);
+  }
   if (found.guilty.empty())
     for (auto const& p : ranks)
       if (!p.inside) accuse(p);

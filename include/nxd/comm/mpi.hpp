@@ -15,6 +15,7 @@
 #include <boost/mpi.hpp>
 
 #include <nxd/comm/communicator.hpp>
+#include <nxd/comm/roll_call.hpp>
 #include <nxd/core/dtype.hpp>
 #include <nxd/core/error.hpp>
 #include <nxd/core/expects.hpp>
@@ -56,9 +57,11 @@ inline void check_mpi(int code, char const* call) {
   int length = 0, sort = 0;
   MPI_Error_string(code, text, &length);
   MPI_Error_class(code, &sort);
-  // A message that is longer than what waits for it: ranks do not do the same.
-  throw Error(sort == MPI_ERR_TRUNCATE ? ExitCode::desync : ExitCode::internal,
-              std::string(call) + ": " + std::string(text, text + length));
+  auto const sentence = std::string(call) + ": " + std::string(text, text + length);
+  if (sort != MPI_ERR_TRUNCATE) throw Error(ExitCode::internal, sentence);
+  // What came is longer than what was expected: ranks do not do the same.
+  auto const difference = RollCall::difference();
+  throw Error(ExitCode::desync, difference.empty() ? sentence : difference + " (" + call + ")");
 }
 
 }  // namespace detail

@@ -106,7 +106,11 @@ inline std::string text(Rendezvous const& r) {
   if (r.exchange == Exchange::barrier) return "barrier over " + ranks_text(r.line);
   if (r.exchange == Exchange::send) return what + " to rank " + peer;
   if (r.exchange == Exchange::receive) return what + " from rank " + peer;
-  return what + " of " + element_name(r.element) + " over " + ranks_text(r.line);
+  auto const how = r.exchange == Exchange::broadcast
+                       ? " from rank " + std::to_string(r.line.rank(r.detail))
+                   : r.exchange == Exchange::all_reduce && r.detail != 0 ? " for their maximum"
+                                                                         : "";
+  return what + " of " + element_name(r.element) + how + " over " + ranks_text(r.line);
 }
 
 }  // namespace nxd

@@ -124,6 +124,15 @@ class RollCall {
   std::int64_t size() const { return size_; }
   bool whole_job() const { return std::ssize(ranks_) == size_; }
 
+  /// Where ranks of this node, if this process has a roll call, have come to different exchanges;
+  /// empty if it cannot be seen.
+  static std::string difference() {
+    auto* const roll = the_one();
+    if (roll == nullptr) return {};
+    auto const found = find_difference(roll->look(roll->pulses()));
+    return found ? found->sentence : std::string();
+  }
+
   /// What is known of the ranks of this node. @param pulses what their pulses were a while ago
   std::vector<Presence> look(std::span<std::int64_t const> pulses) const {
     std::vector<Presence> all;

@@ -30,7 +30,7 @@ constexpr auto names_of(Phase) {
 
 /// A thread of each rank that ends the job when a phase takes longer than its limit: it says which
 /// rank keeps the others waiting, and where that rank is, and exits with code 72. It makes no call
-/// of MPI, and needs none of the others to answer. Cost: it looks at the clock ten times a second.
+/// of MPI, and needs none of the others to answer. Cost: it looks at the clock twenty times a second.
 class Watchdog {
   using Clock = std::chrono::steady_clock;
 
@@ -65,8 +65,7 @@ class Watchdog {
  private:
   void watch() {
     std::unique_lock lock(mutex_);
-    auto before = roll_.pulses();
-    while (!ended_.wait_for(lock, std::chrono::milliseconds(100), [this] { return over_; })) {
+    while (!ended_.wait_for(lock, std::chrono::milliseconds(50), [this] { return over_; })) {
       roll_.mine().pulse.fetch_add(1, std::memory_order_relaxed);
       auto const phase = phase_.load(std::memory_order_acquire);
       auto const limit = limits_[static_cast<std::size_t>(phase)].load();
@@ -84,7 +83,7 @@ class Watchdog {
     auto const before = roll_.pulses();
     if (!roll_.whole_job()) write_status(folder_, roll_);
     for (int tick = 0; tick < 5; ++tick) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(70));
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
       roll_.mine().pulse.fetch_add(1);
     }
     if (roll_.first_sheet().told.exchange(1) == 0)

@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# What goes wrong in a run ends it soon: with one line that names the rank and where it was, with the
+# exit code for it, and with exit.json. Signals save, and the run goes on as if nothing had been.
+source "$(dirname "${BASH_SOURCE[0]}")/program.sh"
+faulty=${NXD_FAULTY:-${NXD_BINARY_DIR:?}/tests/test.faulty}
+launch=${NXD_SOURCE_DIR:?}/examples/launch.sh
+
+sums 1500
+cat > run.yaml <<'YAML'
+name: run
+trainer: {max_steps: 100000, gradient_clip_val: 1.0, log_every_n_steps: 1000}
+exp_manager:
+  exp_dir: runs
+  resume_if_exists: true
+  checkpoint_callback_params: {save_top_k: -1}
+  fault_tolerance: {rank_heartbeat_timeout: 2}
+distributed_strategy: {tensor_model_parallel_size: 1, zero1: true}
+data: {train_dir: text, micro_batch_size: 1, global_batch_size: 8, seq_length: 32, splits_string: "900,100,0"}
+model:
+  num_layers: 4
+  hidden_size: 32
+  ffn_hidden_size: 64
+  num_attention_heads: 4
+  optim: {lr: 1e-3}
+YAML
+no_saves=exp_manager.create_checkpoint_callback=false
+tp2=distributed_strategy.tensor_model_parallel_size=2
+pp2=(distributed_strategy.pipeline_model_parallel_size=2 distributed_strategy.pipeline_schedule=zb-v)
+
+# children PID: of a process
+children() { cat /proc/[0-9]*/status 2> /dev/null | awk -v of="$1" '/^Pid:/ { pid = $2 } /^PPid:/ && $2 == of { print pid }'; }
+told_steps() { wc -l 2> /dev/null < "runs/$1/metrics.jsonl" || echo 0; }
+# start RANKS NAME PROGRAM [KEY=VALUE ...]: a run in the background, which has done some steps: its job, its
+# mpirun, its ranks
+start() {
+  local n=$1; name=$2; local what=$3; shift 3
+  local command=("$what"); [[ $what != "$program" ]] || command+=(train)
+  "$mpirun" "$n" "${command[@]}" run.yaml name="$name" "$@" > "log-$name" 2>&1 &
+  job=$!
+  local i; for ((i = 0; i < 1000; ++i)); do
+    [[ $(told_steps "$name") -le ${after:-5} ]] || break
+    kill -0 "$job" 2> /dev/null || break
+    sleep 0.02
+  done
+  launcher=$(children "$job" | head -1)
+  mapfile -t ranks < <(children "$launcher")
+  began=${EPOCHREALTIME/[.,]/}
+  [[ ${#ranks[@]} -eq $n || -n ${may_end:-} ]] || { cp "log-$name" log; die "$name has not started, or is over too soon"; }
+}
+# ended CODE MOST_MS WORDS: the job ends with that code, within that time, and one line has the words;
+# exit.json has the code too, unless another one is given
+ended() {
+  local code=$1 most=$2 words=$3 noted=${4:-$1} status took why=""
+  wait "$job"; status=$?
+  took=$(( (${EPOCHREALTIME/[.,]/} - began) / 1000 ))
+  [[ $status -eq $code ]] || why="exit code $status, not $code"
+  [[ $took -le $most ]] || why="takes $took ms, not $most"
+  grep -aqE "^nxd: .*$words" "log-$name" || why="no line has '$words'"
+  grep -q "^{\"code\": $noted, " "runs/$name/exit.json" || why="exit.json: $(cat "runs/$name/exit.json" 2>&1)"
+  [[ -z $why ]] || { fail "$name: $why"; show "log-$name"; }
+}
+
+# ---- a rank that ends ----------------------------------------------------------------------------
+
+start 2 killed "$program" $no_saves; kill -KILL "${ranks[1]}"
+ended 137 3000 "rank 1 is gone; it was at step [0-9]+" 70
+start 2 crashed "$program" $no_saves "${pp2[@]}"; kill -SEGV "${ranks[1]}"
+ended 139 3000 "rank 1 at step [0-9]+, .*SIGSEGV"
+may_end=yes NXD_FAULT=throw:1:10 start 2 thrown "$faulty" $no_saves
+ended 70 3000 "rank 1 at step 10.*: a fault that was asked for"
+may_end=yes NXD_FAULT=exit:1:10 start 4 left "$faulty" $no_saves $tp2
+ended 3 3000 "rank 1 at step 10.*: called exit" 70
+
+# ---- a rank that stays ---------------------------------------------------------------------------
+
+start 2 stopped "$program" $no_saves; kill -STOP "${ranks[0]}"
+ended 72 5000 "a step has taken more than 2 s: rank 0 is stopped at step [0-9]+"
+start 4 asleep "$faulty" $no_saves $tp2; kill -USR2 "${ranks[2]}"
+ended 72 5000 "a step has taken more than 2 s: .*rank 2 is at step [0-9]+"
+NXD_FAULT=spin:0:0 start 2 spinning "$faulty" $no_saves "${pp2[@]}"; kill -USR2 "${ranks[1]}"
+ended 72 5000 "a step has taken more than 2 s: .*rank 1 is at step [0-9]+"
+
+# ---- signals ---------------------------------------------------------------------------------------
+
+# The losses of a run that is never stopped, to compare with.
+"$mpirun" 2 "$program" train run.yaml name=whole $no_saves trainer.max_steps=60 > log 2>&1 || die "a run does not end"
+[[ $(cat runs/whole/exit.json) == '{"code": 0, "reason": "done"'* ]] || fail "a run that is done has another exit.json"
+losses() { sed -E 's/.*"step":([0-9]+),"loss":([^,]*),.*/\1 \2/' "runs/$1/metrics.jsonl"; }
+# goes_on NAME: to step 60, with the losses of `whole`, bit for bit
+goes_on() {
+  "$mpirun" 2 "$program" train run.yaml name="$1" trainer.max_steps=60 > log 2>&1 || { fail "$1 does not go on"; show log; }
+  grep -q "resumed from .* at step" log || fail "$1 does not go on, but begins anew"
+  cmp -s <(losses whole) <(losses "$1") || fail "$1 has other losses than a run that is never stopped"
+}
+few=(trainer.max_steps=100000)
+start 2 usr1 "$program" "${few[@]}"; kill -USR1 "$launcher"
+ended 75 5000 "asked to end, after step [0-9]+"; goes_on usr1
+start 2 term "$program" "${few[@]}"; kill -TERM "${ranks[1]}"; kill -TERM "${ranks[0]}"; sleep 0.01; kill -TERM "${ranks[1]}" 2> /dev/null
+ended 75 5000 "asked to end, after step [0-9]+"; goes_on term
+after=1 start 2 validating "$program" trainer.val_check_interval=3 data.splits_string=500,500,0; kill -USR1 "${ranks[0]}"
+ended 75 5000 "asked to end, after step [0-9]+"
+after=4 start 2 saving "$program" exp_manager.checkpoint_callback_params.every_n_train_steps=1; kill -USR1 "$launcher"
+sleep 0.005; kill -USR1 "$launcher" 2> /dev/null
+ended 75 5000 "asked to end, after step [0-9]+"
+may_end=yes after=-1 start 2 early "$program" "${few[@]}"
+until [[ $(children "$launcher" | wc -l) -eq 2 ]]; do launcher=$(children "$job" | head -1); sleep 0.01; done
+kill -USR1 "$(children "$launcher" | tail -1)"
+wait "$job"; [[ $? -ne 0 ]] || fail "a signal at the start is lost"
+
+# The launcher turns SIGTERM into a save, and hands the exit code on.
+NXD_MPIRUN=$mpirun "$launch" 2 "$program" train run.yaml name=launched > log-launched 2>&1 &
+job=$! name=launched
+for ((i = 0; i < 1000; ++i)); do [[ $(told_steps launched) -le 5 ]] || break; sleep 0.02; done
+began=${EPOCHREALTIME/[.,]/}; kill -TERM "$job"
+ended 75 5000 "asked to end, after step [0-9]+"; goes_on launched
+
+# ---- numbers that are not ------------------------------------------------------------------------
+
+may_end=yes  # from here on runs end by themselves
+NXD_FAULT=nan:1:10 start 2 nan "$faulty" $no_saves
+ended 73 3000 "step 10.*gradient norm -?nan"
+NXD_FAULT=nan:1:10 start 2 left_out "$faulty" trainer.on_non_finite=skip trainer.max_steps=12
+wait "$job" || { fail "a step that is not finite is not left out"; show log-left_out; }
+grep -q "^warning: step 10 is left out, samples 72 to 79: .*nan" log-left_out || { fail "nobody says that a step is left out"; show log-left_out; }
+cmp -s <(losses whole | head -9) <(losses left_out | head -9) || fail "before a step is left out, losses differ"
+tail -1 runs/left_out/metrics.jsonl | grep -q '"step":12,"loss":[0-9.]*,' || fail "a run is not finite after a step that was left out"
+start 2 nothing_but "$program" $no_saves trainer.on_non_finite=skip trainer.max_skipped_steps=3 model.optim.lr=1e30
+ended 73 60000 "the 3 steps before it were left out too"
+start 2 spikes "$program" $no_saves trainer.loss_spike_factor=0.8 trainer.max_steps=40 trainer.max_skipped_steps=100
+wait "$job" || { fail "spikes end a run"; show log-spikes; }
+grep -q "^warning: step [0-9]* is left out, samples .*times the mean" log-spikes || { fail "no spike is left out"; show log-spikes; }
+
+# ---- replicas --------------------------------------------------------------------------------------
+
+hash=trainer.check_weight_hash_across_dp_replicas_interval=5
+NXD_FAULT=flip:2:10 start 4 flipped "$faulty" $no_saves $hash
+ended 71 4000 "model\.[a-z_.]*weight: rank 2 has other bits"
+[[ $(told_steps flipped) -eq 9 ]] || fail "what replicas disagree on is told as a step"
+"$mpirun" 4 "$program" train run.yaml name=alike $no_saves $hash $tp2 trainer.max_steps=12 > log 2>&1 ||
+  { fail "replicas that are alike are not"; show log; }
+"$mpirun" 2 "$program" train run.yaml name=alike2 $no_saves $hash distributed_strategy.zero1=false trainer.max_steps=12 > log 2>&1 ||
+  { fail "replicas with their state are not alike"; show log; }
+
+# ---- ranks that are started unlike ---------------------------------------------------------------
+
+# unlike WORDS FIRST... : SECOND...: two ranks with other arguments
+unlike() {
+  local words=$1 status; shift
+  NXD_MPI_OPTIONS= "$mpirun" 1 "$program" train "$@" > log 2>&1; status=$?
+  [[ $status -eq 64 ]] || { fail "exit code $status, not 64: $*"; show log; }
+  grep -a "^nxd:" log | grep -qF -- "$words" || { fail "no line has '$words'"; show log; }
+}
+other=(: -np 1 "$program" train run.yaml name=unlike)
+unlike "rank 1 has another configuration than rank 0: seed is 7, not 1234" run.yaml name=unlike "${other[@]}" seed=7
+unlike "data.seq_length is 16, not 32" run.yaml name=unlike "${other[@]}" data.seq_length=16 model.optim.lr=1e-4
+unlike "model.optim.lr is 1e-04, not 0.001" run.yaml name=unlike "${other[@]}" data.seq_length=16 model.optim.lr=1e-4
+cp "$program" copy; printf 'x' >> copy
+unlike "rank 1 has another program than rank 0" run.yaml name=unlike : -np 1 ./copy train run.yaml name=unlike
+
+passed
