@@ -157,4 +157,22 @@ unlike "model.optim.lr is 1e-04, not 0.001" run.yaml name=unlike "${other[@]}" d
 cp "$program" copy; printf 'x' >> copy
 unlike "rank 1 has another program than rank 0" run.yaml name=unlike : -np 1 ./copy train run.yaml name=unlike
 
+# ---- a supervisor ----------------------------------------------------------------------------------
+
+printf '#!/bin/bash\nexec "%s" "$2" "${@:3}"\n' "$mpirun" > start.sh; chmod +x start.sh
+NXD_MPIRUN=./start.sh "$program" train run.yaml name=again trainer.max_steps=300 --ranks 4 --max-restarts 2 \
+  exp_manager.checkpoint_callback_params.every_n_train_steps=5 > log 2>&1 &
+job=$!
+for ((i = 0; i < 1000; ++i)); do [[ $(told_steps again) -le 12 ]] || break; sleep 0.02; done
+mapfile -t ranks < <(children "$(children "$(children "$job")" | tail -1)")
+kill -9 "${ranks[-1]}" || die "the ranks of a supervisor are not found"
+wait "$job" || { fail "a run that crashed does not end well after it is started again"; show log; }
+grep -q "restart 1 of 2 with 2 of 4 ranks, from the newest checkpoint" log || { fail "a supervisor does not say what it does"; show log; }
+grep -q "resumed from .* at step" log || fail "a run that is started again begins anew"
+[[ $(told_steps again) -eq 300 ]] || fail "a run that is started again tells other steps"
+awk 'NR == FNR { loss[$1] = $2; next } FNR <= 60 { off = $2 - loss[$1]; if (off < 0) off = -off; if (off > 2e-6 * $2) exit 1 }' \
+  <(losses whole) <(losses again) || fail "on fewer ranks a run has other losses"
+refused="$("$program" train run.yaml --ranks 3 2>&1)"; [[ $? -eq 64 && $refused == *"data-parallel ranks"* ]] ||
+  fail "ranks that the configuration cannot use are started: $refused"
+
 passed

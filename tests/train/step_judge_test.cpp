@@ -10,7 +10,7 @@ using namespace nxd;
 
 namespace {
 
-constexpr auto nan = std::numeric_limits<double>::quiet_NaN();
+constexpr auto not_a_number = std::numeric_limits<double>::quiet_NaN();
 
 /// What three ranks say of a step that the last of them has seen so.
 std::vector<ControlWord> words_of(StepJudge const& judge, StepReport const& seen) {
@@ -29,9 +29,9 @@ std::optional<std::string> refuse(StepJudge& judge, StepReport const& seen) {
 TEST_CASE("a step that is not finite on one rank ends the run, or is left out") {
   StepJudge stops({OnNonFinite::stop, 0, 10});
   CHECK_FALSE(refuse(stops, {2, 1}));
-  CHECK_THROWS_AS(refuse(stops, {nan, 1}), Error);
+  CHECK_THROWS_AS(refuse(stops, {not_a_number, 1}), Error);
   StepJudge skips({OnNonFinite::skip, 0, 10});
-  CHECK(refuse(skips, {nan, 1}));
+  CHECK(refuse(skips, {not_a_number, 1}));
   CHECK(refuse(skips, {1, std::numeric_limits<double>::infinity()}));
   CHECK_FALSE(refuse(skips, {2, 1}));
 }
@@ -39,13 +39,13 @@ TEST_CASE("a step that is not finite on one rank ends the run, or is left out") 
 TEST_CASE("so many steps in a row may be left out, and one more may not") {
   StepJudge judge({OnNonFinite::skip, 0, 2});
   for (int again = 0; again < 3; ++again) {
-    CHECK(refuse(judge, {nan, 1}));
-    CHECK(refuse(judge, {nan, 1}));
+    CHECK(refuse(judge, {not_a_number, 1}));
+    CHECK(refuse(judge, {not_a_number, 1}));
     CHECK_FALSE(refuse(judge, {1, 1}));
   }
-  CHECK(refuse(judge, {nan, 1}));
-  CHECK(refuse(judge, {nan, 1}));
-  CHECK_THROWS_AS(refuse(judge, {nan, 1}), Error);
+  CHECK(refuse(judge, {not_a_number, 1}));
+  CHECK(refuse(judge, {not_a_number, 1}));
+  CHECK_THROWS_AS(refuse(judge, {not_a_number, 1}), Error);
 }
 
 TEST_CASE("a loss is a spike when it is more than so many times the mean of late") {

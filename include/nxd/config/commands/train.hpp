@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <nxd/config/commands/supervise.hpp>
 #include <nxd/config/commands/task.hpp>
 #include <nxd/config/load.hpp>
 #include <nxd/config/train_llama.hpp>
@@ -19,7 +22,25 @@ struct TrainArguments {
   bool help_keys = false;
   std::string file, trace, trace_steps;
   std::vector<std::string> overrides;
+  std::int64_t ranks = 0, max_restarts = 0;
 };
+
+/// Starts the ranks, and starts them again. @return the exit code
+inline int supervise_training(TrainArguments const& a) {
+  auto const config = load_config_file(a.file, a.overrides).config;
+  microbatches(config, a.ranks);  // whether it can run so shows now
+  char const* const launcher = std::getenv("NXD_MPIRUN");
+  Supervision s{a.ranks, a.max_restarts, launcher != nullptr ? launcher : "mpirun", {}};
+  s.command = {"/proc/self/exe", "train", a.file};
+  std::error_code none;
+  if (auto const own = std::filesystem::read_symlink("/proc/self/exe", none); !none)
+    s.command.front() = own.string();
+  for (auto const& [option, value] :
+       {std::pair{"--trace", a.trace}, {"--trace-steps", a.trace_steps}})
+    if (!value.empty()) s.command.insert(s.command.end(), {option, value});
+  s.command.insert(s.command.end(), a.overrides.begin(), a.overrides.end());
+  return supervise(s, config, [](std::string const& line) { std::cerr << "nxd: " + line + "\n"; });
+}
 
 template <Communicator C> void train_from(C comm, TrainArguments const& a) {
   Logger const log(std::cout, comm.rank());
@@ -59,7 +80,24 @@ template <JobStart S> void add_train_command(CLI::App& app, Task& task, S& start
                    "The steps to trace, such as 10:14; if not given, the first 5 that the run does")
       ->type_name("FIRST:LAST")
       ->needs(trace);
-  on_command(*train, task, By::every_rank, [a, &start] { detail::train_from(start(), *a); });
+  auto* const ranks = train->add_option(
+      "--ranks", a->ranks, "Start so many ranks by mpirun, instead of being started by it");
+  ranks->type_name("N")->check(CLI::PositiveNumber);
+  train
+      ->add_option("--max-restarts", a->max_restarts,
+                   "And start them again after a crash, at most so often, with the ranks that are "
+                   "left")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(ranks);
+  on_command(*train, task, By::every_rank, [a, &start, &task] {
+    if (a->ranks == 0) return detail::train_from(start(), *a);
+    if (start.launched())
+      throw ConfigError("--ranks starts the ranks by itself; leave out mpirun, or --ranks");
+    if (a->file.empty())
+      throw ConfigError("nxd train wants a configuration: nxd train CONFIG.yaml");
+    task.status = detail::supervise_training(*a);
+  });
 }
 
 }  // namespace nxd
