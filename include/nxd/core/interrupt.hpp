@@ -57,7 +57,7 @@ class Interrupt {
     this_process(), last_words();  // made before a handler asks for them
     struct sigaction action {};
     action.sa_handler = [](int s) {
-      if (*this_process().text() != 0) last_words().line("was told to end");
+      if (this_process().step() >= 0) last_words().line("was told to end");
       if (auto* const also = on_sigterm().load()) also();
       if (asked().load()) return flag().store(s, std::memory_order_relaxed);
       std::signal(s, SIG_DFL);
