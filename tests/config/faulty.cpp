@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
     auto const config = load_config(argv[1], overrides);
     Faulty const comm(mpi);
     LlamaStart<Faulty> start(comm, config);
-    LlamaRun<Duplicated, Zero1<AdamW>, Faulty>(comm, config, start, std::cout).run();
+    LlamaRun<Xt, Duplicated, Faulty>(comm, config, start, std::cout).run();
     return 0;
   });
 }

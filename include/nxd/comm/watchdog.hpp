@@ -30,7 +30,8 @@ constexpr auto names_of(Phase) {
 
 /// A thread of each rank that ends the job when a phase takes longer than its limit: it says which
 /// rank keeps the others waiting, and where that rank is, and exits with code 72. It makes no call
-/// of MPI, and needs none of the others to answer. Cost: it looks at the clock twenty times a second.
+/// of MPI, and needs none of the others to answer. Cost: it looks at the clock twenty times a
+/// second.
 class Watchdog {
   using Clock = std::chrono::steady_clock;
 
