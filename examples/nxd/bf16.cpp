@@ -4,8 +4,7 @@
 
 namespace nxd {
 
-template std::optional<std::string> run_llama<XtBf16>(Mpi, TrainingConfig const&,
-                                                      LlamaConfig const&, Split const&,
+template std::optional<std::string> run_llama<XtBf16>(Mpi, TrainingConfig const&, LlamaStart<Mpi>&,
                                                       std::ostream&,
                                                       std::optional<TraceRequest> const&);
 template RankPlan plan_rank_of<XtBf16>(TrainingConfig const&, LlamaConfig const&, std::int64_t,

@@ -10,15 +10,13 @@
 namespace nxd {
 
 extern template std::optional<std::string> run_llama<Xt>(Mpi, TrainingConfig const&,
-                                                         LlamaConfig const&, Split const&,
-                                                         std::ostream&,
+                                                         LlamaStart<Mpi>&, std::ostream&,
                                                          std::optional<TraceRequest> const&);
 extern template RankPlan plan_rank_of<Xt>(TrainingConfig const&, LlamaConfig const&, std::int64_t,
                                           std::int64_t, Machine const&);
 
 extern template std::optional<std::string> run_llama<XtBf16>(Mpi, TrainingConfig const&,
-                                                             LlamaConfig const&, Split const&,
-                                                             std::ostream&,
+                                                             LlamaStart<Mpi>&, std::ostream&,
                                                              std::optional<TraceRequest> const&);
 extern template RankPlan plan_rank_of<XtBf16>(TrainingConfig const&, LlamaConfig const&,
                                               std::int64_t, std::int64_t, Machine const&);
