@@ -2,6 +2,7 @@
 #pragma once
 
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -88,8 +89,11 @@ inline Manifest merged(std::vector<std::string> const& parts) {
 struct Place {
   std::string run_id, save_id;
   std::int64_t generation = 0;
-  std::string folder;  ///< ".tmp-<save_id>"
+  std::string folder;  ///< ".tmp-step-000000001000.g000017": the entry in the making
 };
+
+/// The folder in which an entry is made: named after it, so that no two saves make the same one.
+inline std::string draft_name(EntryName const& entry) { return ".tmp-" + text(entry); }
 
 template <Storage S> std::string own_run_id(S& storage, std::string const& fresh) {
   if (auto const id = read_run_id(storage)) return *id;
@@ -145,14 +149,14 @@ template <Storage S> std::string prepare(S& storage, Manifest const& planned, st
   auto const save_id = unique_id();
   auto const run_id = own_run_id(storage, unique_id());
   auto const generation = next_generation(storage);
-  auto const folder = ".tmp-" + save_id;
+  auto const folder = draft_name({planned.step, generation});
   or_remove(storage, folder, [&] {
     storage.make_directory(folder);
     for (auto const& kind : kinds(planned)) storage.make_directory(folder + "/" + kind);
     storage.sync_directory("");
   });
   sweep_at(storage, folder);
-  return run_id + " " + save_id + " " + std::to_string(generation);
+  return run_id + " " + save_id + " " + std::to_string(generation) + " " + folder;
 }
 
 /// Writes the manifest and makes the save visible, on the first rank.
@@ -182,9 +186,10 @@ template <Storage S> void hint(S& storage, std::string const& entry) {
 }
 
 inline Place place_from(std::string const& text) {
-  auto const one = text.find(' '), two = text.rfind(' ');
-  auto const save_id = text.substr(one + 1, two - one - 1);
-  return {text.substr(0, one), save_id, std::stoll(text.substr(two + 1)), ".tmp-" + save_id};
+  std::istringstream words(text);
+  Place place;
+  words >> place.run_id >> place.save_id >> place.generation >> place.folder;
+  return place;
 }
 
 /// Writes this rank's files. Returns what it says of them.
