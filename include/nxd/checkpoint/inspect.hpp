@@ -69,6 +69,9 @@ template <Storage S> void look_at(S& storage, EntryFacts& facts) {
     auto const where = storage.where(facts.name + "/" + manifest_name);
     facts.manifest = parse_manifest(read_manifest(storage, facts.name), where);
     facts.bytes = total_bytes(*facts.manifest);
+    if (facts.modified == 0)  // a bucket has no folders, and no times of them
+      for (auto const& found : storage.list(facts.name))
+        if (found.name == manifest_name) facts.modified = found.modified;
     if (!is_own(storage, *facts.manifest)) facts.state = EntryState::foreign;
     if (facts.state == EntryState::sound && attempts(storage, facts.name) >= most_attempts) {
       facts.state = EntryState::deadly;
