@@ -283,9 +283,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def Head(self, _):
         body, _, checksum = self.found()
-        headers = {'x-amz-checksum-crc32c': checksum} if checksum and control.checksums == 'known' else {}
-        if self.crc and headers:
-            headers['x-amz-checksum-crc32c'] = 'AAAAAA=='
+        headers = {'etag': '"x"'}
+        if checksum and control.checksums == 'known':
+            headers['x-amz-checksum-crc32c'] = 'AAAAAA==' if self.crc else checksum
         self.answer(200, b'', headers, len(body) - (1 if self.short else 0))
 
     def Get(self, _):

@@ -57,10 +57,14 @@ inline std::int64_t size_in(std::string const& text) {
   return value;
 }
 
-/// The pages of a listing, whose first page `query` asks for; `next(root)` gives what asks for the
-/// one after it, in `query`, or says that there is none.
+/// The pages of a listing whose answers are called `name`. `next(root, query)` writes into a query
+/// what asks for the page after one, and returns it.
 template <class Use, class Next>
-void each_page(S3Client& client, S3Call call, Use&& use, Next&& next) {
+void each_page(S3Client& client, char const* name, S3Call call, Use&& use, Next&& next) {
+  call.doubt = [&](HttpResponse const& response) -> std::string {
+    bool const said = response.body.find(std::string("<") + name) != std::string::npos;
+    return said || response.status != 200 ? "" : "the server answers with something else";
+  };
   for (std::string seen;;) {
     auto const response = client.answer(call);
     if (response.status != 200) return;
@@ -83,9 +87,10 @@ inline std::optional<S3Object> head(S3Client& client, std::string const& key) {
     call.headers["x-amz-checksum-mode"] = "ENABLED";
   call.what = "look at";
   call.doubt = [](HttpResponse const& response) -> std::string {
-    if (response.status == 404 || detail::size_in(response.header("content-length")) >= 0)
+    if (response.status == 404 || (detail::size_in(response.header("content-length")) >= 0 &&
+                                   !response.header("etag").empty()))
       return {};
-    return "the server does not say how long it is";
+    return "the server does not say what it is";
   };
   auto const response = client.answer(call);
   if (response.status == 404) return {};
@@ -118,10 +123,15 @@ inline void get(S3Client& client, std::string const& key, std::int64_t offset,
 }
 
 /// A whole object of at most `most` bytes. @throws NotThere if there is none
-inline std::string get(S3Client& client, std::string const& key, std::size_t most) {
-  S3Call call{.method = "GET", .key = key};
-  call.most = std::max<std::size_t>(most, 1 << 16);
-  return client.answer(call).body;
+inline std::string get(S3Client& client, std::string const& key, std::int64_t most) {
+  auto const found = head(client, key);
+  if (!found) throw NotThere(client.where(key) + ": cannot read: there is no such object");
+  if (found->size > most)
+    throw CorruptInput(client.where(key) + ": has " + std::to_string(found->size) +
+                       " bytes, more than the " + std::to_string(most) + " allowed");
+  std::string text(static_cast<std::size_t>(found->size), '\0');
+  get(client, key, 0, std::as_writable_bytes(std::span(text)));
+  return text;
 }
 
 /// What is under a prefix; with a delimiter, what is right under it. Cost: a request for each 1000.
@@ -131,7 +141,7 @@ inline S3Listing list(S3Client& client, std::string const& prefix, std::string c
   if (!delimiter.empty()) call.query["delimiter"] = delimiter;
   call.what = "list";
   detail::each_page(
-      client, call,
+      client, "ListBucketResult", call,
       [&](XmlElement const& root) {
         for (auto const& child : root.children) {
           if (child.name == "CommonPrefixes") found.folders.push_back(child["Prefix"]);
@@ -188,7 +198,7 @@ inline std::vector<S3Object> uploads(S3Client& client, std::string const& prefix
   call.what = "list the uploads under";
   call.deadline = deadline;
   detail::each_page(
-      client, call,
+      client, "ListMultipartUploadsResult", call,
       [&](XmlElement const& root) {
         for (auto const& child : root.children)
           if (child.name == "Upload" && child["Key"].starts_with(prefix))
@@ -212,7 +222,7 @@ inline std::int64_t last_part(S3Client& client, S3Object const& upload) {
               .expected = {200, 404}};
   call.what = "list the parts of";
   detail::each_page(
-      client, call,
+      client, "ListPartsResult", call,
       [&](XmlElement const& root) {
         for (auto const& child : root.children)
           if (child.name == "Part")

@@ -156,7 +156,7 @@ class S3Storage {
                                                           draft_state};
   static constexpr char const* run_marker = "RUN.json";
   static constexpr std::int64_t no_time = 1;  ///< of a folder: that of what is in it counts
-  static constexpr std::size_t most_text = std::size_t{256} << 20;
+  static constexpr std::int64_t most_text = std::int64_t{256} << 20;
 
   /// ".bad-" and "step-..." of ".bad-step-.../model"; no entry if the name is of nothing with one.
   static std::pair<std::string, std::string> split(std::string const& path) {

@@ -39,6 +39,10 @@ inline std::string stored_doubt(HttpResponse const& response, std::span<std::byt
 /// MD5. If it seems to have stored others all the same, it gets the MD5 too.
 inline HttpResponse put_checked(S3Client& client, S3Call call) {
   auto const crc = crc32c(call.body);
+  call.doubt = [](HttpResponse const& response) -> std::string {
+    bool const said = response.status != 200 || !response.header("etag").empty();
+    return said ? "" : "the server does not say what it has stored";
+  };
   bool with_md5 = client.settings().checksum == S3Checksum::md5;
   for (int attempt = 1;; ++attempt) {
     if (with_md5) call.headers["content-md5"] = base64_of(md5(call.body));
@@ -75,7 +79,7 @@ inline void put_new(S3Client& client, std::string const& key, std::span<std::byt
     call.expected = {200};
     detail::put_checked(client, call);
   } else if (response.status == 412) {  // an answer was lost, or another was faster
-    auto const there = get(client, key, bytes.size());
+    auto const there = get(client, key, std::int64_t{1} << 30);
     if (!std::ranges::equal(bytes_of(there), bytes)) refuse();
   }
 }
