@@ -6,7 +6,7 @@
 #   nxd_<component>_links       targets of other packages
 #   nxd_find(COMPONENT MISSING) looks for these targets; sets MISSING to what is missing, or to ""
 
-set(nxd_components mpi openmp blas xtensor yaml json cli)
+set(nxd_components mpi openmp blas xtensor yaml json s3 cli)
 
 set(nxd_mpi_purpose "Ranks over MPI")
 set(nxd_mpi_links Boost::mpi Boost::serialization MPI::MPI_CXX)
@@ -34,6 +34,11 @@ set(nxd_yaml_packages libyaml-cpp-dev)
 set(nxd_json_purpose "Checkpoints: safetensors, manifests, Hugging Face configuration")
 set(nxd_json_links nlohmann_json::nlohmann_json)
 set(nxd_json_packages nlohmann-json3-dev)
+
+set(nxd_s3_purpose "Checkpoints in S3 buckets")
+set(nxd_s3_links CURL::libcurl OpenSSL::Crypto)
+set(nxd_s3_definitions NXD_WITH_S3)
+set(nxd_s3_packages libcurl4-openssl-dev libssl-dev)
 
 set(nxd_cli_purpose "The command line of the program nxd")
 set(nxd_cli_links CLI11::CLI11)
@@ -70,6 +75,9 @@ function(nxd_find component missing)
     find_package(yaml-cpp 0.7 QUIET)
   elseif(component STREQUAL json)
     find_package(nlohmann_json 3.11 QUIET)
+  elseif(component STREQUAL s3)
+    find_package(CURL 7.85 QUIET)
+    find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)
   elseif(component STREQUAL cli)
     find_package(CLI11 2.1 QUIET)
   endif()

@@ -36,8 +36,8 @@ function(nxd_add_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 endfunction()
 
-# The training program takes every component but threads inside a rank.
-list(REMOVE_ITEM nxd_switched_off openmp)
+# The training program can do without threads inside a rank, and without S3.
+list(REMOVE_ITEM nxd_switched_off openmp s3)
 list(JOIN nxd_switched_off ", " nxd_absent)
 file(GLOB nxd_files CONFIGURE_DEPENDS examples/nxd/*.cpp)
 if(nxd_absent)

@@ -4,10 +4,15 @@
 # What builds and runs the training program.
 packages_to_train=(g++ cmake ninja-build ccache
   libboost-mpi-dev libboost-serialization-dev libopenmpi-dev openmpi-bin
-  libxtensor-dev libxsimd-dev libopenblas-openmp-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev)
+  libxtensor-dev libxsimd-dev libopenblas-openmp-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
+  libcurl4-openssl-dev libssl-dev)
 
-# What the tests need beyond that: the second compiler, the formatter, the test framework, two hosts on one machine.
-packages_to_test=(doctest-dev clang clang-format-14 libomp-dev pkg-config iproute2)
+# What the tests need beyond that: the second compiler, the formatter, the test framework, two hosts on one
+# machine, an S3 server that does harm.
+packages_to_test=(doctest-dev clang clang-format-14 libomp-dev pkg-config iproute2 python3)
+
+# A real S3 server for the tests, from npm: verifies signatures, runs on loopback.
+s3_server=@20minutes/s3rver@4.0.4
 
 # install_packages NAME...: installs those that are missing. Needs root or sudo only if one is.
 install_packages() {
@@ -40,6 +45,17 @@ install_packages() {
     return 1
   fi
   rm -f "$log"
+}
+
+# install_s3_server DIRECTORY: puts the S3 server into DIRECTORY/npm, unless it is there. Where that cannot be
+# done, it says so, and the tests that need the server are skipped.
+install_s3_server() {
+  local folder=$1/npm
+  if [[ -d $folder/node_modules/${s3_server%@*} ]]; then return 0; fi
+  if ! command -v npm > /dev/null; then install_packages nodejs npm || return 0; fi
+  mkdir -p "$folder"
+  npm install --prefix "$folder" --no-audit --no-fund --no-save "$s3_server" > "$folder/install.log" 2>&1 ||
+    echo "npm could not install $s3_server, so that its tests are skipped; its output is in $folder/install.log"
 }
 
 # configure PRESET BUILD_DIRECTORY ARGUMENT...: cmake with Ninja and ccache where they are, unless

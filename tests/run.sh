@@ -81,10 +81,11 @@ build_and_test() {
 install_packages "${packages_to_train[@]}" "${packages_to_test[@]}" ||
   stop_before_tests "the packages that the tests need are not all there"
 mkdir -p "$(dirname "$build")"
+install_s3_server "$build"
 allow_mpi_anywhere
 
 everything=()
-for component in MPI OPENMP BLAS XTENSOR YAML JSON CLI; do
+for component in MPI OPENMP BLAS XTENSOR YAML JSON S3 CLI; do
   everything+=(-D "NXD_WITH_$component=ON")
 done
 build_and_test release "$build" all "${everything[@]}" -D NXD_BUILD_BENCHMARKS=ON

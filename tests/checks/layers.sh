@@ -21,6 +21,8 @@ BEGIN {
   border["xsimd/"] = border["cblas.h"] = "^nxd/tensor/(xtensor|kernels/simd[a-z0-9_]*)\\.hpp$"
   border["yaml-cpp/"] = "^nxd/config/yaml\\.hpp$"
   border["CLI/"] = "^nxd/config/command(s/[a-z_]+)?\\.hpp$"
+  border["curl/"] = "^nxd/checkpoint/s3/http\\.hpp$"
+  border["openssl/"] = "^nxd/checkpoint/s3/hash\\.hpp$"
   border["nlohmann/"] = "^nxd/checkpoint/json\\.hpp$"
 
   # Layers that need the standard library alone.

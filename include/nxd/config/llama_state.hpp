@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <utility>
 
+#include <nxd/checkpoint/any_storage.hpp>
 #include <nxd/checkpoint/load.hpp>
-#include <nxd/checkpoint/storage.hpp>
 #include <nxd/models/llama_json.hpp>
 
 namespace nxd {
@@ -48,12 +49,40 @@ struct CheckpointPath {
   std::string entry;  ///< empty: the newest
 };
 
+namespace detail {
+
+[[noreturn]] inline void no_such_checkpoint(std::string const& path) {
+  throw IoError(path +
+                ": there is no such checkpoint; name a step-... folder, or the folder of them");
+}
+
+/// The same in a bucket, where a folder is there if something is in it.
+inline CheckpointPath checkpoint_in_bucket(std::string const& given) {
+  auto const path = open_storage(given).where("");
+  auto const slash = path.rfind('/');
+  CheckpointPath const named{path.substr(0, slash), path.substr(slash + 1)};
+  auto const step = named.entry.find("step-");
+  if (step != std::string::npos && entry_from(named.entry.substr(step))) {
+    if (open_storage(named.directory).list(named.entry).empty()) no_such_checkpoint(path);
+    return named;
+  }
+  auto const found = open_storage(path).list("");
+  auto const has = [&](char const* name) {
+    return std::ranges::find(found, name, &DirectoryEntry::name) != found.end();
+  };
+  if (has(manifest_name)) return named;
+  if (has("checkpoints")) return {path + "/checkpoints", ""};
+  if (found.empty()) no_such_checkpoint(path);
+  return {path, ""};
+}
+
+}  // namespace detail
+
 /// @throws IoError if there is nothing of that name
 inline CheckpointPath checkpoint_path(std::string path) {
+  if (is_in_bucket(path)) return detail::checkpoint_in_bucket(path);
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  if (!std::filesystem::is_directory(path))
-    throw IoError(path +
-                  ": there is no such checkpoint; name a step-... folder, or the folder of them");
+  if (!std::filesystem::is_directory(path)) detail::no_such_checkpoint(path);
   auto const full = std::filesystem::path(path);
   if (!std::filesystem::exists(path + "/" + manifest_name) &&
       !entry_from(full.filename().string())) {

@@ -64,7 +64,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
         model_(make_llama<Region>(world_, config, start.model)),
         optimizer_(make_optimizer(world_, config, model_)),
         folder_(run_folder(config)),
-        storage_(folder_ + "/checkpoints"),
+        storage_(open_storage(run_place(config) + "/checkpoints")),
         log_(out, comm.rank()),
         out_(out) {
     world_.whereabouts = &this_process();
@@ -73,6 +73,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     state_ = {start.model, layout_.seq_length, 0, 0, 0};
     watch_.warn = [this](std::string const& line) { log_.warning(line); };
     initialize(model_, static_cast<std::uint64_t>(config.seed));
+    look_for_bucket();
     begin();
   }
 
@@ -245,6 +246,16 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     }
   }
 
+  /// A wrong name, or credentials that do not fit, end a run before its first step.
+  void look_for_bucket() {
+    auto const place = storage_.where("");
+    if (!is_in_bucket(place)) return;
+    together(world_.comm, [&] {
+      if (world_.rank() == 0) storage_.make_root();
+    });
+    log_.info("checkpoints in " + place + ", all else in " + folder_);
+  }
+
   /// Where the run starts: from what the configuration names, from its own newest checkpoint, or
   /// anew.
   void begin() {
@@ -256,7 +267,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     auto pieces = training_pieces(model_, optimizer_, Holding::all);
     if (exp.resume_from_checkpoint) {
       auto const path = checkpoint_path(*exp.resume_from_checkpoint);
-      PosixStorage from(path.directory);
+      auto from = open_storage(path.directory);
       return resumed(load(world_.comm, from, entry_of(world_.comm, from, path), pieces),
                      path.directory);
     }
@@ -272,12 +283,12 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
   /// Weights alone, from a checkpoint of ours or from a Hugging Face folder; training begins anew.
   void take_weights(std::string const& from) {
     auto pieces = model_pieces(model_, Holding::all);
-    if (std::filesystem::exists(from + "/config.json")) {
+    if (!is_in_bucket(from) && std::filesystem::exists(from + "/config.json")) {
       PosixStorage folder(from);
       load_huggingface(world_.comm, folder, pieces);
     } else {
       auto const path = checkpoint_path(from);
-      PosixStorage folder(path.directory);
+      auto folder = open_storage(path.directory);
       load(world_.comm, folder, entry_of(world_.comm, folder, path), pieces);
     }
     optimizer_.take_weights(model_);
@@ -337,7 +348,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
   nxd::Optimizer<Zero1OrReplicated<AnyUpdate>, World> optimizer_;
   LlamaState state_;
   std::string folder_;
-  PosixStorage storage_;
+  AnyStorage storage_;
   std::string resumed_from_;  ///< an entry of storage_, or empty
   Logger log_;
   std::ostream& out_;

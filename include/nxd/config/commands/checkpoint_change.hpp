@@ -24,7 +24,7 @@ struct PruneArguments {
 };
 
 inline void prune_checkpoints(PruneArguments const& a) {
-  PosixStorage storage(checkpoint_path(a.directory).directory);
+  auto storage = open_storage(checkpoint_path(a.directory).directory);
   Retention const keep{.newest = a.keep, .every = a.every, .trust = Trust::bytes};
   auto const removed = a.dry ? dispensable(storage, keep) : prune(storage, keep);
   auto const now = clock_of(storage, unique_id());
@@ -42,7 +42,8 @@ struct ImportArguments {
 };
 
 inline void import_folder(ImportArguments const& a) {
-  PosixStorage from(a.folder), to(a.directory);
+  PosixStorage from(a.folder);
+  auto to = open_storage(a.directory);
   LlamaState state;
   state.model =
       parse_llama_config(read_text(from, "config.json", 1 << 20), from.where("config.json"));
@@ -70,7 +71,7 @@ struct ReshardArguments {
 
 inline void reshard_checkpoint(ReshardArguments const& a) {
   NamedCheckpoint from(a.checkpoint);
-  PosixStorage to(a.directory);
+  auto to = open_storage(a.directory);
   auto const saved = reshard(from.storage, from.entry, to, a.shards);
   std::cout << "wrote " << saved.path << " (" << in_bytes(saved.bytes) << ", digests as before)\n";
 }

@@ -21,11 +21,11 @@ namespace detail {
 
 /// A checkpoint that a command line names, opened.
 struct NamedCheckpoint {
-  PosixStorage storage;
+  AnyStorage storage;
   std::string entry;
 
   /// @throws IoError if there is nothing of that name
-  explicit NamedCheckpoint(CheckpointPath const& path) : storage(path.directory) {
+  explicit NamedCheckpoint(CheckpointPath const& path) : storage(open_storage(path.directory)) {
     Single comm;
     entry = entry_of(comm, storage, path);
   }
@@ -38,7 +38,7 @@ struct LookArguments {
 };
 
 inline void list_checkpoints(LookArguments const& a) {
-  PosixStorage storage(checkpoint_path(a.first).directory);
+  auto storage = open_storage(checkpoint_path(a.first).directory);
   auto const all = survey(storage);
   auto const now = static_cast<std::int64_t>(std::time(nullptr));
   if (a.format == "json")
@@ -51,14 +51,14 @@ inline void list_checkpoints(LookArguments const& a) {
 
 inline void show_checkpoint(LookArguments const& a) {
   NamedCheckpoint named(a.first);
-  EntryReader<PosixStorage> const reader(named.storage, named.entry);
+  EntryReader<AnyStorage> const reader(named.storage, named.entry);
   if (a.format == "json")
     std::cout << manifest_json(reader.manifest());
   else
     std::cout << "checkpoint " << reader.where() << "\n" << manifest_words(reader.manifest());
 }
 
-inline void verify_one(PosixStorage& storage, std::string const& entry) {
+inline void verify_one(AnyStorage& storage, std::string const& entry) {
   auto const report = verify(storage, entry);
   std::cout << "sound: " << storage.where(entry) << ": " << report.files << " files, "
             << report.bytes << " bytes, each chunk by its CRC, " << report.tensors
@@ -74,7 +74,7 @@ inline void verify_one(PosixStorage& storage, std::string const& entry) {
 /// One checkpoint, or all of a folder, the newest first.
 inline void verify_checkpoints(LookArguments const& a) {
   auto const path = checkpoint_path(a.first);
-  PosixStorage storage(path.directory);
+  auto storage = open_storage(path.directory);
   if (!path.entry.empty()) return verify_one(storage, path.entry);
   auto const all = entries(storage);
   if (all.empty()) throw IoError(path.directory + ": has no checkpoint");

@@ -24,7 +24,7 @@ struct GenerateArguments {
 inline void generate_from(GenerateArguments const& a) {
   Single comm;
   auto const path = checkpoint_path(a.checkpoint);
-  PosixStorage storage(path.directory);
+  auto storage = open_storage(path.directory);
   auto const entry = entry_of(comm, storage, path);
   auto const state = parse_llama_state(
       load(comm, storage, entry, {}, {.verify = Verify::crcs}).state, storage.where(entry));
