@@ -11,6 +11,9 @@ packages_to_train=(g++ cmake ninja-build ccache
 # machine, an S3 server that does harm.
 packages_to_test=(doctest-dev clang clang-format-14 libomp-dev pkg-config iproute2 python3)
 
+# What full runs need beyond that: OpenStack Swift, as a second S3 server.
+packages_to_test_fully=(python3-swift swift swift-proxy swift-account swift-container swift-object memcached curl)
+
 # A real S3 server for the tests, from npm: verifies signatures, runs on loopback.
 s3_server=@20minutes/s3rver@4.0.4
 

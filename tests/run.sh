@@ -3,7 +3,8 @@
 #
 #   tests/run.sh [--full] [--build DIR]
 #
-#   --full       the unit tests again under the address and the thread sanitizer (DIR-asan, DIR-tsan)
+#   --full       more faults and servers in tests of checkpoints; then the unit tests again under the
+#                address and the thread sanitizer (DIR-asan, DIR-tsan)
 #   --build DIR  where to build (build/release)
 #   --help       this text
 #
@@ -82,6 +83,10 @@ install_packages "${packages_to_train[@]}" "${packages_to_test[@]}" ||
   stop_before_tests "the packages that the tests need are not all there"
 mkdir -p "$(dirname "$build")"
 install_s3_server "$build"
+if [[ $full == yes ]]; then
+  export NXD_FULL=1
+  install_packages "${packages_to_test_fully[@]}" || echo "What needs Swift is skipped"
+fi
 allow_mpi_anywhere
 
 everything=()
@@ -90,6 +95,7 @@ for component in MPI OPENMP BLAS XTENSOR YAML JSON S3 CLI; do
 done
 build_and_test release "$build" all "${everything[@]}" -D NXD_BUILD_BENCHMARKS=ON
 if [[ $full == yes ]]; then
+  unset NXD_FULL
   build_and_test asan "$build-asan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
   everything+=(-D NXD_WITH_OPENMP=OFF)
   build_and_test tsan "$build-tsan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF

@@ -353,6 +353,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         key, _, parts = self.upload()
         told = re.findall(r'<PartNumber>(\d+)</PartNumber><ETag>(.*?)</ETag>(?:<ChecksumCRC32C>(.*?)</Checks)?',
                           body.decode())
+        if control.checksums != 'known' and b'Checksum' in body:
+            raise Refused(400, 'MalformedXML')
         whole, sums = b'', b''
         for number, etag, checksum in told:
             part = parts.get(int(number), (b'', 0))[0]

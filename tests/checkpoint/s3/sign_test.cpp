@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 #include <doctest/doctest.h>
 
@@ -64,6 +65,25 @@ TEST_CASE("what S3 servers answer is read; what they do not send is refused") {
                                 "<a>&b;</a>", "<a>&#0;</a>", "<a>&#x110000;</a>", "<a>&amp</a>",
                                 "<a b='</a>", "<a></a b>", "< a/>", deep.c_str()})
     CHECK_THROWS_AS(nxd::parse_xml(bad, "here"), nxd::CorruptInput);
+}
+
+TEST_CASE("an answer with a few bytes changed is read or refused, and nothing else") {
+  std::string const whole =
+      "<?xml version=\"1.0\"?><ListBucketResult xmlns='x'><!-- c --><Contents><Key>a&amp;b&#x20;c"
+      "</Key><Size>12</Size></Contents><CommonPrefixes/><a><![CDATA[<x>]]></a></ListBucketResult>";
+  std::minstd_rand random(7);
+  int read = 0;
+  for (int i = 0; i < 100000; ++i) {
+    auto text = whole;
+    for (auto n = random() % 4; n-- > 0;)
+      text[random() % text.size()] = "<>/&;#x!-[]'\"= a\0"[random() % 18];
+    if (random() % 4 == 0) text.resize(random() % text.size());
+    try {
+      read += !nxd::parse_xml(text, "here").name.empty();
+    } catch (nxd::CorruptInput const&) {
+    }
+  }
+  CHECK(read > 1000);
 }
 
 TEST_CASE("a place in a bucket has a bucket and a plain prefix") {

@@ -136,6 +136,7 @@ class S3Upload {
   struct Part {
     std::string name;  ///< the server's
     std::uint32_t crc = 0;
+    bool checked = false;  ///< the server knows CRCs; one that does not may refuse to read of them
   };
 
   void put() {
@@ -169,7 +170,8 @@ class S3Upload {
                       .body = bytes};
           call.what = "write a part of";
           auto const response = detail::put_checked(*client_, call);
-          return Part{response.header("etag"), crc32c(bytes)};
+          return Part{response.header("etag"), crc32c(bytes),
+                      !response.header("x-amz-checksum-crc32c").empty()};
         }));
   }
 
@@ -184,7 +186,7 @@ class S3Upload {
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       text += "<Part><PartNumber>" + std::to_string(i + 1) + "</PartNumber><ETag>" +
               xml_escaped(parts_[i].name) + "</ETag>";
-      if (client_->settings().checksum == S3Checksum::crc32c)
+      if (parts_[i].checked)
         text += "<ChecksumCRC32C>" + base64_of(parts_[i].crc) + "</ChecksumCRC32C>";
       text += "</Part>";
     }
