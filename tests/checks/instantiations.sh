@@ -21,7 +21,7 @@ for argument in "$@"; do
 done
 [[ ${#candidates[@]} -gt 0 ]] || candidates=(clang++-14 clang++)
 if [[ ${#flags[@]} -eq 0 ]]; then
-  flags=(-std=c++20 -I "$root/include" -D XTENSOR_USE_XSIMD
+  flags=(-std=c++20 -I "$root/include" -D XTENSOR_USE_XSIMD -D NXD_WITH_S3
          -I "/usr/include/$(uname -m)-linux-gnu/openblas-openmp"
          -I "/usr/lib/$(uname -m)-linux-gnu/openmpi/include")
 fi

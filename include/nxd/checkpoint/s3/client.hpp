@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -143,6 +144,7 @@ class S3Client {
     auto deadline = settings_.patience.deadline;
     if (call.deadline.count() > 0) deadline = std::min(deadline, call.deadline);
     bool renewed = false;
+    std::optional<HttpResponse> told;  // the last attempt may be cut short before it has an answer
     for (int attempt = 1;; ++attempt) {
       auto response = once(call, deadline - spent());
       auto const code = detail::s3_error_code(response);
@@ -154,12 +156,17 @@ class S3Client {
         if (code == "ExpiredToken" && !std::exchange(renewed, true) && renew()) continue;
         refuse(call, response, code, "");
       }
+      if (trouble.empty()) told = response;
       auto const pause = detail::pause_before(attempt, settings_.patience);
-      if (spent() + pause >= deadline)
-        refuse(call, response, code, trouble,
-               "; given up after " + std::to_string(attempt) + " attempts in " +
-                   std::to_string(std::max<std::int64_t>(spent().count(), 1)) + " ms");
-      std::this_thread::sleep_for(pause);
+      if (spent() + pause < deadline) {
+        std::this_thread::sleep_for(pause);
+        continue;
+      }
+      auto const ending = "; given up after " + std::to_string(attempt) + " attempts in " +
+                          std::to_string(std::max<std::int64_t>(spent().count(), 1)) + " ms";
+      if (told && (trouble.empty() || !response.failure.empty()))
+        refuse(call, *told, detail::s3_error_code(*told), "", ending);
+      refuse(call, response, code, trouble, ending);
     }
   }
 
