@@ -16,7 +16,7 @@ BEGIN {
   for (i = 1; i <= layer_count; ++i) level[names[i]] = i
 
   # Which headers may include which package.
-  border["boost/"] = border["mpi.h"] = "^nxd/comm/mpi\\.hpp$"
+  border["boost/"] = border["mpi.h"] = "^nxd/comm/mpi(_types)?\\.hpp$"
   border["xtensor/"] = "^nxd/tensor/xtensor\\.hpp$"
   border["xsimd/"] = border["cblas.h"] = "^nxd/tensor/(xtensor|kernels/simd[a-z0-9_]*)\\.hpp$"
   border["yaml-cpp/"] = "^nxd/config/yaml\\.hpp$"

@@ -12,121 +12,15 @@
 #include <utility>
 #include <vector>
 
-#include <boost/mpi.hpp>
-
 #include <nxd/comm/communicator.hpp>
-#include <nxd/comm/roll_call.hpp>
-#include <nxd/core/dtype.hpp>
+#include <nxd/comm/mpi_chain.hpp>
+#include <nxd/comm/mpi_line.hpp>
+#include <nxd/comm/mpi_types.hpp>
+#include <nxd/comm/reduce.hpp>
 #include <nxd/core/error.hpp>
 #include <nxd/core/expects.hpp>
 
 namespace nxd {
-
-namespace detail {
-
-/// Frees a datatype when MPI ends: MPI_Finalize deletes the attributes of MPI_COMM_SELF first.
-inline void free_when_mpi_ends(MPI_Datatype& type) {
-  auto* const free_it = +[](MPI_Comm, int, void* value, void*) -> int {
-    return MPI_Type_free(static_cast<MPI_Datatype*>(value));
-  };
-  int key = MPI_KEYVAL_INVALID;
-  MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, free_it, &key, nullptr);
-  MPI_Comm_set_attr(MPI_COMM_SELF, key, &type);
-  MPI_Comm_free_keyval(&key);
-}
-
-/// Two bytes that travel as they are. Freed when MPI ends.
-inline MPI_Datatype half_type() {
-  static MPI_Datatype type = [] {
-    MPI_Datatype made = MPI_DATATYPE_NULL;
-    MPI_Type_contiguous(2, MPI_BYTE, &made);
-    MPI_Type_commit(&made);
-    return made;
-  }();
-  [[maybe_unused]] static bool const once = (free_when_mpi_ends(type), true);
-  return type;
-}
-
-template <class T>
-inline constexpr bool is_half = std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;
-
-/// @throws Error naming the call
-inline void check_mpi(int code, char const* call) {
-  if (code == MPI_SUCCESS) return;
-  char text[MPI_MAX_ERROR_STRING] = {};
-  int length = 0, sort = 0;
-  MPI_Error_string(code, text, &length);
-  MPI_Error_class(code, &sort);
-  auto const sentence = std::string(call) + ": " + std::string(text, text + length);
-  if (sort != MPI_ERR_TRUNCATE) throw Error(ExitCode::internal, sentence);
-  // What came is longer than what was expected: ranks do not do the same.
-  auto const difference = RollCall::difference();
-  throw Error(ExitCode::desync, difference.empty() ? sentence : difference + " (" + call + ")");
-}
-
-}  // namespace detail
-
-/// T travels over MPI as what it is: MPI has a datatype for it. Other types go as serialized
-/// objects, on request: there is no silent slow path.
-template <class T>
-inline constexpr bool has_mpi_datatype =
-    detail::is_half<T> || std::is_same_v<T, std::byte> || boost::mpi::is_mpi_datatype<T>::value;
-
-/// The MPI datatype of T.
-template <class T> MPI_Datatype mpi_datatype() {
-  static_assert(nxd::has_mpi_datatype<T>,
-                "Mpi: this type has no MPI datatype; send its bytes, or use broadcast_object");
-  if constexpr (detail::is_half<T>)
-    return detail::half_type();
-  else if constexpr (std::is_same_v<T, std::byte>)
-    return MPI_BYTE;
-  else if constexpr (has_mpi_datatype<T>)
-    return boost::mpi::get_mpi_datatype<T>();
-  else
-    return MPI_DATATYPE_NULL;
-}
-
-namespace detail {
-
-/// A block of n elements as something that MPI can count: `most` of one kind is the limit of an
-/// int.
-class BlockType {
- public:
-  BlockType(std::size_t n, MPI_Datatype element, std::size_t most = std::numeric_limits<int>::max())
-      : count_(static_cast<int>(n)), type_(element) {
-    if (n <= most) return;
-    auto const chunk = std::min(most, std::size_t{1} << 20);
-    MPI_Aint lower = 0, extent = 0;
-    MPI_Type_get_extent(element, &lower, &extent);
-    MPI_Datatype whole = MPI_DATATYPE_NULL, rest = MPI_DATATYPE_NULL, part = MPI_DATATYPE_NULL;
-    MPI_Type_contiguous(static_cast<int>(chunk), element, &part);
-    MPI_Type_contiguous(static_cast<int>(n / chunk), part, &whole);
-    MPI_Type_contiguous(static_cast<int>(n % chunk), element, &rest);
-    int const lengths[] = {1, 1};
-    MPI_Aint const places[] = {0, static_cast<MPI_Aint>(n / chunk * chunk) * extent};
-    MPI_Datatype const types[] = {whole, rest};
-    MPI_Type_create_struct(2, lengths, places, types, &type_);
-    MPI_Type_commit(&type_);
-    for (auto* t : {&whole, &rest, &part}) MPI_Type_free(t);
-    count_ = 1;
-    owns_ = true;
-  }
-  BlockType(BlockType const&) = delete;
-  BlockType& operator=(BlockType const&) = delete;
-  /// On the way out of an error it calls nothing: MPI is about to be aborted.
-  ~BlockType() {
-    if (owns_ && std::uncaught_exceptions() == 0) MPI_Type_free(&type_);
-  }
-  int count() const { return count_; }
-  MPI_Datatype type() const { return type_; }
-
- private:
-  int count_;
-  MPI_Datatype type_;
-  bool owns_ = false;
-};
-
-}  // namespace detail
 
 /// A message on its way: the memory that it leaves from or comes to must stay as it is until `wait`
 /// returns, or the end of this object, which waits too (but not on the way out of an error).
@@ -162,10 +56,17 @@ class [[nodiscard]] Pending {
 /// The ranks of an MPI job. Copies are the same communicator. Lines get communicators of their own,
 /// made by their members when they first meet and kept until MPI ends: to free one is a collective
 /// call, which a rank that fails must not wait in.
+///
+/// Ranks that share a node get a window too, a piece of shared memory for each line: sums, gathers
+/// and broadcasts go through it. Sums over several nodes go through the windows of each and, one
+/// sum for a node, from node to node.
 class Mpi {
  public:
-  explicit Mpi(boost::mpi::communicator world = {}) : state_(std::make_shared<State>()) {
+  /// @throws ConfigError if the environment asks for windows in words that it has not
+  explicit Mpi(boost::mpi::communicator world = {}, Nodes nodes = Nodes::from_environment())
+      : state_(std::make_shared<State>()) {
     state_->world = std::move(world);
+    state_->nodes = nodes;
     MPI_Comm_set_errhandler(state_->world, MPI_ERRORS_RETURN);
   }
 
@@ -176,6 +77,7 @@ class Mpi {
     NXD_EXPECTS(std::ssize(out) == std::ssize(in) * line.count);
     detail::BlockType const block(in.size(), mpi_datatype<T>());
     if (line.count == 1) return void(std::ranges::copy(in, out.begin()));
+    if (auto* const window = window_of(line)) return detail::all_gather(*window, in, out);
     detail::check_mpi(MPI_Allgather(in.data(), block.count(), block.type(), out.data(),
                                     block.count(), block.type(), communicator(line)),
                       "MPI_Allgather");
@@ -194,9 +96,32 @@ class Mpi {
   template <class T> void broadcast(Line line, std::int64_t root, std::span<T> data) {
     detail::BlockType const block(data.size(), mpi_datatype<T>());
     if (line.count == 1) return;
+    if (auto* const window = window_of(line)) return detail::broadcast(*window, root, data);
     detail::check_mpi(MPI_Bcast(data.data(), block.count(), block.type(), static_cast<int>(root),
                                 communicator(line)),
                       "MPI_Bcast");
+  }
+
+  /// In rank order: see `nxd::reduce_scatter`.
+  template <class T> void reduce_scatter(Line line, std::span<T const> in, std::span<T> out) {
+    static_assert(has_mpi_datatype<T>);
+    if (auto* const window = window_of(line)) return detail::reduce_scatter(*window, in, out);
+    auto& known = line_of(line);
+    if (!out.empty() && known.window && detail::worth_a_chain<T>(known))
+      detail::ReduceScatterAcross<T>(known, in, out)();
+    else
+      detail::reduce_scatter_by_exchange(*this, line, in, out);
+  }
+
+  /// In rank order: see `nxd::all_reduce`.
+  template <class T> void all_reduce(Line line, std::span<T> values, Op op) {
+    static_assert(has_mpi_datatype<T>);
+    if (auto* const window = window_of(line)) return detail::all_reduce(*window, values, op);
+    auto& known = line_of(line);
+    if (known.window && values.size_bytes() > detail::small_message)
+      detail::all_reduce_across(known, values, op);
+    else
+      detail::all_reduce_by_exchange(*this, line, values, op);
   }
 
   template <class T> void send(std::int64_t to, int tag, std::span<T const> data) {
@@ -267,15 +192,24 @@ class Mpi {
  private:
   struct State {
     boost::mpi::communicator world;
-    std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, MPI_Comm> lines;
+    Nodes nodes;
+    std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t>, detail::MpiLine> lines;
   };
 
-  MPI_Comm communicator(Line line) {
-    if (line.count == size()) return state_->world;
+  MPI_Comm communicator(Line line) { return line_of(line).all; }
+
+  /// The window of a line all of whose ranks share a node, or nullptr.
+  Window* window_of(Line line) {
+    auto const& known = line_of(line);
+    return known.across == MPI_COMM_NULL ? known.window.get() : nullptr;
+  }
+
+  detail::MpiLine& line_of(Line line) {
     auto const key = std::tuple{line.first, line.stride, line.count};
     auto const found = state_->lines.find(key);
-    return found != state_->lines.end() ? found->second
-                                        : state_->lines.emplace(key, make(line)).first->second;
+    if (found != state_->lines.end()) return found->second;
+    auto const all = line.count == size() ? MPI_Comm(state_->world) : make(line);
+    return state_->lines.emplace(key, detail::open_line(all, line, state_->nodes)).first->second;
   }
 
   /// Only the members of the line make this call.

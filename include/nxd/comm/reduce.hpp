@@ -31,24 +31,37 @@ template <class T> T larger(T a, T b) {
     return a >= b ? a : b;
 }
 
-/// out[i] = values of(0)[i], of(1)[i], ... joined in this order. A small piece at a time, so that
-/// what has been joined stays near; `out` may be one of the values.
-template <class T> void join(Op op, std::int64_t count, auto const& of, std::span<T> out) {
+/// out[i] = values before[i], of(0)[i], of(1)[i], ... joined in this order; `before`, what lower
+/// ranks have been joined to, may be nullptr for none. A small piece at a time, so that what has
+/// been joined stays near; `out` may be one of the values. Out is T, or Wide<T> where the sum goes
+/// on elsewhere.
+template <class T, class Out>
+void join_on(Op op, Wide<T> const* before, std::int64_t count, auto const& of, std::span<Out> out) {
   constexpr std::size_t piece = 1024;
   accumulator_t<T> joined[piece];
   for (std::size_t first = 0; first < out.size(); first += piece) {
     auto const n = std::min(piece, out.size() - first);
+    if (before != nullptr) std::copy_n(before + first, n, joined);
     for (std::int64_t rank = 0; rank < count; ++rank) {
       T const* const from = of(rank) + first;
-      if (rank == 0)
+      if (rank == 0 && before == nullptr)
         for (std::size_t i = 0; i < n; ++i) joined[i] = widen(from[i]);
       else if (op == Op::sum)
         for (std::size_t i = 0; i < n; ++i) joined[i] += widen(from[i]);
       else
         for (std::size_t i = 0; i < n; ++i) joined[i] = larger(joined[i], widen(from[i]));
     }
-    for (std::size_t i = 0; i < n; ++i) out[first + i] = narrow<T>(joined[i]);
+    for (std::size_t i = 0; i < n; ++i)
+      if constexpr (std::is_same_v<Out, T>)
+        out[first + i] = narrow<T>(joined[i]);
+      else
+        out[first + i] = joined[i];
   }
+}
+
+/// out[i] = values of(0)[i], of(1)[i], ... joined in this order.
+template <class T> void join(Op op, std::int64_t count, auto const& of, std::span<T> out) {
+  join_on<T>(op, nullptr, count, of, out);
 }
 
 /// The same for values that lie one after the other.
@@ -77,6 +90,21 @@ void all_reduce_by_blocks(C& comm, Line line, std::span<T> values, Op op) {
   if (!even) std::copy_n(padded.begin(), n, values.begin());
 }
 
+/// Reductions by the exchanges that every communicator has.
+template <class C, class T>
+void reduce_scatter_by_exchange(C& comm, Line line, std::span<T const> in, std::span<T> out) {
+  auto const blocks = exchange_space<T>(in.size());
+  comm.all_to_all(line, in, blocks);
+  join_blocks<T>(Op::sum, line.count, blocks, out);
+}
+template <class C, class T>
+void all_reduce_by_exchange(C& comm, Line line, std::span<T> values, Op op) {
+  if (values.size_bytes() > small_message) return all_reduce_by_blocks(comm, line, values, op);
+  auto const all = exchange_space<T>(values.size() * static_cast<std::size_t>(line.count));
+  comm.all_gather(line, std::span<T const>(values), all);
+  join_blocks<T>(op, line.count, all, values);
+}
+
 }  // namespace detail
 
 /// out = this rank's block of the sum of all ranks' `in`, taken in rank order: the same bits
@@ -90,9 +118,7 @@ void reduce_scatter(C& comm, Line line, std::span<T const> in, std::span<T> out)
   } else if constexpr (requires { comm.reduce_scatter(line, in, out); }) {
     comm.reduce_scatter(line, in, out);
   } else {
-    auto const blocks = detail::exchange_space<T>(in.size());
-    comm.all_to_all(line, in, blocks);
-    detail::join_blocks<T>(Op::sum, line.count, blocks, out);
+    detail::reduce_scatter_by_exchange(comm, line, in, out);
   }
 }
 
@@ -104,13 +130,8 @@ void all_reduce(C& comm, Line line, std::span<T> values, Op op = Op::sum) {
   if (line.count == 1 || values.empty()) return;
   if constexpr (requires { comm.all_reduce(line, values, op); }) {
     comm.all_reduce(line, values, op);
-  } else if (values.size_bytes() <= detail::small_message) {
-    auto const all =
-        detail::exchange_space<T>(values.size() * static_cast<std::size_t>(line.count));
-    comm.all_gather(line, std::span<T const>(values), all);
-    detail::join_blocks<T>(op, line.count, all, values);
   } else {
-    detail::all_reduce_by_blocks(comm, line, values, op);
+    detail::all_reduce_by_exchange(comm, line, values, op);
   }
 }
 

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+
+#include <nxd/comm/mpi_line.hpp>
+#include <nxd/comm/window_exchanges.hpp>
+
+/// Reductions along lines of several nodes with several ranks each. A rank joins one share of what
+/// its node has, in the window, to the sums of the nodes before, and passes it on: an order of
+/// rank after rank, as everywhere. The last node sends the results around. Between two nodes goes
+/// one sum, not the values of all ranks, and all ranks of a node take part.
+namespace nxd::detail {
+
+/// Sums on their way from node to node: so many messages, of at most `most` elements each.
+template <class W> class Relay {
+ public:
+  Relay(MPI_Comm across, std::size_t messages, std::size_t most)
+      : across_(across), messages_(messages), most_(most), space_(exchange_space<W>(4 * most)) {
+    MPI_Comm_rank(across, &node_);
+    MPI_Comm_size(across, &nodes_);
+    in_.fill(MPI_REQUEST_NULL);
+    out_.fill(MPI_REQUEST_NULL);
+    post();
+  }
+
+  int node() const { return node_; }
+  int nodes() const { return nodes_; }
+  int last() const { return nodes_ - 1; }
+
+  /// The next sums of the nodes before; nullptr where there are none.
+  W const* take() {
+    if (node_ == 0) return nullptr;
+    auto const slot = taken_++ % 2;
+    check_mpi(MPI_Wait(&in_[slot], MPI_STATUS_IGNORE), "MPI_Wait");
+    post();
+    return buffer(slot);
+  }
+
+  /// Where the next sums may be written; they stay until they have gone.
+  W* room() {
+    check_mpi(MPI_Wait(&out_[passed_ % 2], MPI_STATUS_IGNORE), "MPI_Wait");
+    return buffer(2 + passed_ % 2);
+  }
+
+  /// Sends the first n of what was written to `room()` to the next node.
+  void pass(std::size_t n) {
+    auto const slot = passed_++ % 2;
+    check_mpi(MPI_Isend(buffer(2 + slot), static_cast<int>(n), mpi_datatype<W>(), node_ + 1, 0,
+                        across_, &out_[slot]),
+              "MPI_Isend");
+  }
+
+  /// Returns when all has gone.
+  void finish() { check_mpi(MPI_Waitall(2, out_.data(), MPI_STATUSES_IGNORE), "MPI_Waitall"); }
+
+ private:
+  W* buffer(std::size_t slot) const { return space_.data() + slot * most_; }
+  void post() {
+    if (node_ == 0 || taken_ == messages_) return;
+    auto const slot = taken_ % 2;
+    check_mpi(MPI_Irecv(buffer(slot), static_cast<int>(most_), mpi_datatype<W>(), node_ - 1, 0,
+                        across_, &in_[slot]),
+              "MPI_Irecv");
+  }
+
+  MPI_Comm across_;
+  std::size_t messages_, most_, taken_ = 0, passed_ = 0;
+  std::span<W> space_;
+  int node_ = 0, nodes_ = 0;
+  std::array<MPI_Request, 2> in_, out_;
+};
+
+/// Results on their way from the last node around to all others, straight from memory to memory.
+/// Of so many messages as `under_way` some may be open.
+template <class T> class Round {
+ public:
+  Round(MPI_Comm across, int node, int last, std::size_t under_way)
+      : across_(across),
+        node_(node),
+        last_(last),
+        open_(exchange_space<MPI_Request>(2 * under_way)),
+        in_(open_.first(under_way)),
+        out_(open_.last(under_way)) {
+    std::ranges::fill(open_, MPI_REQUEST_NULL);
+  }
+
+  /// The i-th message: on the last node its content is there, and goes; elsewhere it may come.
+  void open(std::size_t i, std::span<T> content) {
+    if (node_ == last_) return send(i, content, 0);
+    check_mpi(MPI_Irecv(content.data(), static_cast<int>(content.size()), mpi_datatype<T>(),
+                        node_ == 0 ? last_ : node_ - 1, 1, across_, &in_[i % in_.size()]),
+              "MPI_Irecv");
+  }
+
+  /// Returns when it is there; it goes on to the next node.
+  void close(std::size_t i, std::span<T> content) {
+    if (node_ == last_) return;
+    check_mpi(MPI_Wait(&in_[i % in_.size()], MPI_STATUS_IGNORE), "MPI_Wait");
+    if (node_ + 1 < last_) send(i, content, node_ + 1);
+  }
+
+  /// Returns when all has gone.
+  void finish() {
+    check_mpi(MPI_Waitall(static_cast<int>(out_.size()), out_.data(), MPI_STATUSES_IGNORE),
+              "MPI_Waitall");
+  }
+
+ private:
+  void send(std::size_t i, std::span<T const> content, int to) {
+    auto& request = out_[i % out_.size()];
+    check_mpi(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
+    check_mpi(MPI_Isend(content.data(), static_cast<int>(content.size()), mpi_datatype<T>(), to, 1,
+                        across_, &request),
+              "MPI_Isend");
+  }
+
+  MPI_Comm across_;
+  int node_, last_;
+  std::span<MPI_Request> open_, in_, out_;
+};
+
+/// See `nxd::all_reduce`. Results of a piece are waited for when as many further pieces have gone
+/// as there are nodes: both directions of the network are busy.
+template <class T> void all_reduce_across(MpiLine& line, std::span<T> values, Op op) {
+  auto& window = *line.window;
+  window.begin("all_reduce", values.size_bytes(), static_cast<std::int64_t>(op));
+  auto const pieces = reduced_pieces<T>(window, values.size());
+  auto const piece = [&](std::size_t i) {
+    return values.subspan(pieces.first(i), pieces.length(i));
+  };
+  auto const shares = [&](std::size_t i) {
+    return Shares(pieces.length(i), window.count(), window_grain<T>);
+  };
+  auto const own = [&](std::size_t i) {
+    return piece(i).subspan(shares(i).first(window.place()), shares(i).length(window.place()));
+  };
+  Relay<Wide<T>> relay(line.across, pieces.count, shares(0).size);
+  auto const lag = static_cast<std::size_t>(relay.nodes());
+  Round<T> round(line.across, relay.node(), relay.last(), lag + 1);
+  for (std::size_t turn = 0; turn < pieces.count + lag + 2; ++turn) {
+    if (turn < pieces.count) put_shares<T>(window, piece(turn), shares(turn));
+    if (auto const i = turn - 1; turn >= 1 && i < pieces.count) {
+      auto const of = shown_shares<T>(window, piece(i).data(), shares(i));
+      auto const* const before = relay.take();
+      if (relay.node() == relay.last()) {
+        join_on<T>(op, before, window.count(), of, own(i));
+      } else {
+        join_on<T>(op, before, window.count(), of, std::span(relay.room(), own(i).size()));
+        relay.pass(own(i).size());
+      }
+      round.open(i, own(i));
+    }
+    if (auto const i = turn - 1 - lag; turn >= 1 + lag && i < pieces.count) {
+      round.close(i, own(i));
+      std::ranges::copy(own(i), window.mine<T>() + results_at(shares(i), window.count()));
+    }
+    if (auto const i = turn - 2 - lag; turn >= 2 + lag) take_shares<T>(window, piece(i), shares(i));
+    if (turn < pieces.count + lag + 1) window.meet();
+  }
+  relay.finish();
+  round.finish();
+}
+
+/// Whether a reduce-scatter of T through the nodes takes fewer bytes over the network than one
+/// where each rank sends its values to each other: the nodes' sums, which may be wider than the
+/// values, and one result, against the values of all ranks of a node.
+template <class T> bool worth_a_chain(MpiLine const& line) {
+  int count = 0;
+  MPI_Comm_size(line.across, &count);
+  auto const nodes = static_cast<std::size_t>(count);
+  auto const ranks = static_cast<std::size_t>(line.window->count());
+  return nodes * ranks * sizeof(T) > nodes * sizeof(Wide<T>) + sizeof(T) &&
+         nodes * ranks <= line.window->room<T>();
+}
+
+/// The results of a reduce-scatter, from the last node to the others. A rank of the last node
+/// writes them where its own values would be in the window: nobody looks for them there.
+template <class T> class Delivery {
+ public:
+  Delivery(MPI_Comm across, int node, int last)
+      : across_(across),
+        node_(node),
+        last_(last),
+        open_(exchange_space<MPI_Request>(2 * static_cast<std::size_t>(last + 1))) {
+    std::ranges::fill(open_, MPI_REQUEST_NULL);
+  }
+
+  /// The i-th result may come.
+  void expect(std::size_t i, std::span<T> result) {
+    auto& request = open_[i % open_.size()];
+    check_mpi(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
+    check_mpi(MPI_Irecv(result.data(), static_cast<int>(result.size()), mpi_datatype<T>(), last_, 1,
+                        across_, &request),
+              "MPI_Irecv");
+  }
+
+  /// Where the i-th result for a node may be written: what was there two results ago has gone.
+  void make_room(std::size_t i, int to) {
+    check_mpi(MPI_Wait(&sent(i, to), MPI_STATUS_IGNORE), "MPI_Wait");
+  }
+  void send(std::size_t i, int to, std::span<T const> result) {
+    check_mpi(MPI_Isend(result.data(), static_cast<int>(result.size()), mpi_datatype<T>(), to, 1,
+                        across_, &sent(i, to)),
+              "MPI_Isend");
+  }
+
+  /// Returns when all has come, or gone.
+  void finish() {
+    check_mpi(MPI_Waitall(static_cast<int>(open_.size()), open_.data(), MPI_STATUSES_IGNORE),
+              "MPI_Waitall");
+  }
+
+ private:
+  MPI_Request& sent(std::size_t i, int to) {
+    return open_[i % 2 * static_cast<std::size_t>(last_ + 1) + static_cast<std::size_t>(to)];
+  }
+
+  MPI_Comm across_;
+  int node_, last_;
+  std::span<MPI_Request> open_;
+};
+
+/// See `nxd::reduce_scatter`. A rank joins the blocks of all ranks at its place on their nodes.
+template <class T> class ReduceScatterAcross {
+ public:
+  ReduceScatterAcross(MpiLine& line, std::span<T const> in, std::span<T> out)
+      : window_(*line.window),
+        in_(in),
+        out_(out),
+        nodes_(nodes_of(line.across)),
+        pieces_(out.size(), window_.room<T>() / (ranks() * nodes_), 1),
+        relay_(line.across, pieces_.count, pieces_.size * nodes_),
+        delivery_(line.across, relay_.node(), relay_.last()) {}
+
+  void operator()() {
+    window_.begin("reduce_scatter", in_.size_bytes());
+    for (std::size_t turn = 0; turn < pieces_.count + 1; ++turn) {
+      if (turn < pieces_.count) put(turn);
+      if (turn >= 1) join_piece(turn - 1);
+      if (turn < pieces_.count) window_.meet();
+    }
+    relay_.finish();
+    delivery_.finish();
+  }
+
+ private:
+  static std::size_t nodes_of(MPI_Comm across) {
+    int nodes = 0;
+    MPI_Comm_size(across, &nodes);
+    return static_cast<std::size_t>(nodes);
+  }
+  std::size_t ranks() const { return static_cast<std::size_t>(window_.count()); }
+  std::size_t place() const { return static_cast<std::size_t>(window_.place()); }
+
+  /// A piece of the block of the rank at a place on a node: here, and in a buffer.
+  T const* block(std::size_t node, std::size_t at_place, std::size_t piece) const {
+    return in_.data() + (node * ranks() + at_place) * out_.size() + pieces_.first(piece);
+  }
+  std::size_t in_buffer(std::size_t node, std::size_t at_place) const {
+    return (at_place * nodes_ + node) * pieces_.size;
+  }
+
+  void put(std::size_t piece) {
+    for (std::size_t peer = 0; peer < ranks(); ++peer)
+      for (std::size_t node = 0; peer != place() && node < nodes_; ++node)
+        std::copy_n(block(node, peer, piece), pieces_.length(piece),
+                    window_.mine<T>() + in_buffer(node, peer));
+  }
+
+  template <class Out>
+  void join_block(Wide<T> const* before, std::size_t node, std::size_t piece, Out* to) {
+    auto const n = pieces_.length(piece);
+    auto const of = [&](std::int64_t peer) {
+      return peer == window_.place() ? block(node, place(), piece)
+                                     : window_.seen<T>(peer) + in_buffer(node, place());
+    };
+    join_on<T>(Op::sum, before == nullptr ? nullptr : before + node * n, window_.count(), of,
+               std::span(to, n));
+  }
+
+  void join_piece(std::size_t piece) {
+    auto const n = pieces_.length(piece);
+    auto const result = out_.subspan(pieces_.first(piece), n);
+    auto const* const before = relay_.take();
+    if (relay_.node() != relay_.last()) {
+      auto* const sums = relay_.room();
+      for (std::size_t node = 0; node < nodes_; ++node)
+        join_block(before, node, piece, sums + node * n);
+      relay_.pass(n * nodes_);
+      return delivery_.expect(piece, result);
+    }
+    for (std::size_t node = 0; node + 1 < nodes_; ++node) {
+      auto const to = static_cast<int>(node);
+      auto* const room = window_.mine<T>() + in_buffer(node, place());
+      delivery_.make_room(piece, to);
+      join_block(before, node, piece, room);
+      delivery_.send(piece, to, std::span<T const>(room, n));
+    }
+    join_block(before, nodes_ - 1, piece, result.data());
+  }
+
+  Window& window_;
+  std::span<T const> in_;
+  std::span<T> out_;
+  std::size_t nodes_;
+  Pieces pieces_;
+  Relay<Wide<T>> relay_;
+  Delivery<T> delivery_;
+};
+
+}  // namespace nxd::detail
