@@ -35,6 +35,32 @@ void in_a_window(std::int64_t ranks, auto const& program) {
   });
 }
 
+/// Values in memory of their own, or in memory that all ranks can map.
+template <class T> class Values {
+ public:
+  Values(std::vector<T> const& content, bool shared) : content_(content) {
+    if (!shared) return;
+    first_ = static_cast<T*>(SharedMemory::of_process().allocate(content.size() * sizeof(T) + 64));
+    REQUIRE(first_ != nullptr);
+    std::ranges::copy(content, first_ + 1);
+  }
+  Values(Values const&) = delete;
+  Values& operator=(Values const&) = delete;
+  ~Values() {
+    if (first_ != nullptr) SharedMemory::of_process().deallocate(first_);
+  }
+  std::span<T> span() {
+    return first_ == nullptr ? std::span<T>(content_) : std::span<T>(first_ + 1, content_.size());
+  }
+  bool operator==(std::vector<T> const& other) {
+    return std::ranges::equal(std::as_bytes(span()), std::as_bytes(std::span(other)));
+  }
+
+ private:
+  std::vector<T> content_;
+  T* first_ = nullptr;
+};
+
 void expect(bool holds, char const* what) {
   if (!holds) throw std::runtime_error(what);
 }
@@ -73,26 +99,57 @@ TEST_CASE("an all-reduce through a window has the bits of one between threads") 
 TEST_CASE("a reduce-scatter and an all-gather through a window give an all-reduce") {
   for (std::int64_t const ranks : {1, 2, 3, 8})
     for (auto const n : sizes)
-      in_a_window(ranks, [&](Window& window) {
-        auto const whole = n * static_cast<std::size_t>(ranks);
-        auto values = noise<float>(whole, window.place());
-        std::vector<float> mine(n), all(whole);
-        detail::reduce_scatter(window, constant(values), std::span<float>(mine));
-        detail::all_gather(window, constant(mine), std::span<float>(all));
-        detail::all_reduce(window, std::span<float>(values), Op::sum);
-        expect(values == all, "a reduce-scatter has other bits");
-      });
+      for (bool const shared : {false, true})
+        in_a_window(ranks, [&](Window& window) {
+          auto const whole = n * static_cast<std::size_t>(ranks);
+          auto const noisy = noise<float>(whole, window.place());
+          Values<float> values(noisy, shared), in(noisy, shared);
+          Values<float> mine(std::vector<float>(n), shared);
+          std::vector<float> all(whole);
+          std::span<float const> const from = in.span(), part = mine.span();
+          detail::reduce_scatter(window, from, mine.span());
+          bool const gathered = detail::all_gather(window, part, std::span<float>(all));
+          expect(gathered || !shared, "memory that all ranks can map was not seen");
+          detail::all_reduce(window, values.span(), Op::sum);
+          if (gathered) expect(values == all, "a reduce-scatter has other bits");
+          expect(in == noisy, "what was summed has changed");
+        });
 }
 
 TEST_CASE("a broadcast through a window brings the root's data, whoever is the root") {
-  for (auto const n : sizes)
+  for (std::size_t const n : {0, 1, 8192, 8193})
     in_a_window(3, [&](Window& window) {
       for (std::int64_t root = 0; root < 3; ++root) {
         auto data = noise<float>(n, window.place());
-        detail::broadcast(window, root, std::span<float>(data));
-        expect(data == noise<float>(n, root), "not the root's data");
+        bool const done = detail::broadcast(window, root, std::span<float>(data));
+        expect(done == (n <= 8192), "a long one does not go through a window");
+        if (done) expect(data == noise<float>(n, root), "not the root's data");
       }
     });
+}
+
+TEST_CASE("memory of this process is found by any address in it, and no other is") {
+  auto& memory = SharedMemory::of_process();
+  auto* const piece = static_cast<std::byte*>(memory.allocate(8192));
+  REQUIRE(piece != nullptr);
+  CHECK(memory.find(piece + 100, 8092).offset == 100);
+  CHECK(!memory.find(piece + 100, 8093));
+  CHECK(!memory.find(piece - 1, 1));
+  int on_stack = 0;
+  CHECK(!memory.find(&on_stack, sizeof on_stack));
+
+  MappedMemory mapped;
+  auto address = memory.find(piece + 7, 1);
+  piece[7] = std::byte{42};
+  REQUIRE(mapped.at(address) != nullptr);
+  CHECK(mapped.at(address) != piece + 7);
+  CHECK(*mapped.at(address) == std::byte{42});
+  address.inode += 1;
+  CHECK(mapped.at(address) == nullptr);  // the descriptor is another file's
+
+  CHECK(memory.deallocate(piece));
+  CHECK(!memory.deallocate(piece));
+  CHECK(!memory.find(piece, 1));
 }
 
 TEST_CASE("exchanges follow each other, whoever is late") {

@@ -58,8 +58,8 @@ class [[nodiscard]] Pending {
 /// call, which a rank that fails must not wait in.
 ///
 /// Ranks that share a node get a window too, a piece of shared memory for each line: sums, gathers
-/// and broadcasts go through it. Sums over several nodes go through the windows of each and, one
-/// sum for a node, from node to node.
+/// and short broadcasts go through it, or straight to and from memory of `SharedMemory`. Sums over
+/// several nodes go through the windows of each and, one sum for a node, from node to node.
 class Mpi {
  public:
   /// @throws ConfigError if the environment asks for windows in words that it has not
@@ -67,6 +67,7 @@ class Mpi {
       : state_(std::make_shared<State>()) {
     state_->world = std::move(world);
     state_->nodes = nodes;
+    if (nodes.windows && detail::ranks_on_node() > 1) SharedMemory::of_process().want(true);
     MPI_Comm_set_errhandler(state_->world, MPI_ERRORS_RETURN);
   }
 
@@ -77,7 +78,8 @@ class Mpi {
     NXD_EXPECTS(std::ssize(out) == std::ssize(in) * line.count);
     detail::BlockType const block(in.size(), mpi_datatype<T>());
     if (line.count == 1) return void(std::ranges::copy(in, out.begin()));
-    if (auto* const window = window_of(line)) return detail::all_gather(*window, in, out);
+    if (auto* const window = window_of(line); window && detail::all_gather(*window, in, out))
+      return;
     detail::check_mpi(MPI_Allgather(in.data(), block.count(), block.type(), out.data(),
                                     block.count(), block.type(), communicator(line)),
                       "MPI_Allgather");
@@ -96,7 +98,8 @@ class Mpi {
   template <class T> void broadcast(Line line, std::int64_t root, std::span<T> data) {
     detail::BlockType const block(data.size(), mpi_datatype<T>());
     if (line.count == 1) return;
-    if (auto* const window = window_of(line)) return detail::broadcast(*window, root, data);
+    if (auto* const window = window_of(line); window && detail::broadcast(*window, root, data))
+      return;
     detail::check_mpi(MPI_Bcast(data.data(), block.count(), block.type(), static_cast<int>(root),
                                 communicator(line)),
                       "MPI_Bcast");

@@ -70,13 +70,17 @@ inline void progress_and_yield() {
   sched_yield();
 }
 
-/// Ranks of this job on this node, as the launcher says, or else those of the line.
-inline Window::Looks looks_among(int ranks_of_line) {
-  long ranks = ranks_of_line;
+/// Ranks of this job on this node, if the launcher says it; 0 if not.
+inline long ranks_on_node() {
   for (char const* const name : {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"})
-    if (char const* const said = std::getenv(name)) ranks = std::strtol(said, nullptr, 10);
-  return ranks <= sysconf(_SC_NPROCESSORS_ONLN) ? Window::Looks::as_with_cores
-                                                : Window::Looks::none;
+    if (char const* const said = std::getenv(name)) return std::strtol(said, nullptr, 10);
+  return 0;
+}
+
+inline Window::Looks looks_among(int ranks_of_line) {
+  return std::max<long>(ranks_on_node(), ranks_of_line) <= sysconf(_SC_NPROCESSORS_ONLN)
+             ? Window::Looks::as_with_cores
+             : Window::Looks::none;
 }
 
 /// Whether the folder in which MPI makes shared memory has room for so many bytes: Open MPI 4 hangs

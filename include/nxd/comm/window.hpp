@@ -9,9 +9,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include <nxd/comm/shared_memory.hpp>
 #include <nxd/core/error.hpp>
 #include <nxd/core/expects.hpp>
 #include <nxd/dist/mesh.hpp>
@@ -31,7 +33,8 @@ constexpr std::size_t window_room(std::int64_t ranks) {
 /// until the next one, and is written over after it.
 ///
 /// The memory is shared between processes, or between threads. It is counted nowhere else: neither
-/// the arena nor a plan knows it.
+/// the arena nor a plan knows it. What ranks have in memory that all can map, they need not write
+/// into buffers: they look at it where it is.
 class Window {
   /// What a rank takes a call for.
   struct Said {
@@ -52,6 +55,8 @@ class Window {
   struct Seat {
     alignas(cache_line) std::atomic<std::uint64_t> meetings = 0;
     alignas(cache_line) std::array<Said, 2> said{};
+    std::array<SharedAddress, 2> shown{};
+    std::array<bool, 2> sees_all{};
   };
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
@@ -92,6 +97,32 @@ class Window {
     begins_ = true;
   }
 
+  /// Shows memory of this rank to the others, and looks for what they show: two meetings at the
+  /// beginning of an exchange. False if it does not all lie where all can see it.
+  template <class T> bool look_into(std::span<T> mine) {
+    auto const parity = calls_ % 2;
+    seats_[at(place())]->shown[parity] =
+        SharedMemory::of_process().find(mine.data(), mine.size_bytes());
+    meet();
+    for (auto const* const seat : seats_)
+      if (!seat->shown[parity]) return false;
+    views_.resize(seats_.size());
+    bool sees_all = true;
+    for (std::size_t peer = 0; peer < seats_.size(); ++peer) {
+      views_[peer] =
+          peer == at(place()) ? bytes_of(mine) : mapped_->at(seats_[peer]->shown[parity]);
+      sees_all = sees_all && views_[peer] != nullptr;
+    }
+    seats_[at(place())]->sees_all[parity] = sees_all;
+    meet();
+    return std::ranges::all_of(seats_, [=](Seat const* s) { return s->sees_all[parity]; });
+  }
+
+  /// What the rank at a place has shown. It stays as it is until the next meeting.
+  template <class T> T* view(std::int64_t at_place) const {
+    return reinterpret_cast<T*>(views_[at(at_place)]);
+  }
+
   /// Where this rank writes before the next meeting.
   template <class T> T* mine() const { return buffer<T>(place(), turn_); }
 
@@ -111,6 +142,10 @@ class Window {
 
  private:
   static std::size_t at(std::int64_t place) { return static_cast<std::size_t>(place); }
+
+  template <class T> static std::byte* bytes_of(std::span<T> memory) {
+    return reinterpret_cast<std::byte*>(const_cast<std::remove_const_t<T>*>(memory.data()));
+  }
 
   /// MPI aligns what it shares to 8 bytes alone.
   static Seat* seat_in(std::byte* brought) {
@@ -153,6 +188,8 @@ class Window {
   Idle idle_;
   Looks looks_;
   std::vector<Seat*> seats_;
+  std::vector<std::byte*> views_;
+  std::unique_ptr<MappedMemory> mapped_ = std::make_unique<MappedMemory>();
   std::uint64_t turn_ = 1;
   std::uint64_t calls_ = 0;
   bool begins_ = false;

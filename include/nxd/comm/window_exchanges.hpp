@@ -7,9 +7,9 @@
 #include <nxd/comm/reduce.hpp>
 #include <nxd/comm/window.hpp>
 
-/// Exchanges of ranks that share a window. What they exchange lies in memory of their own, comes
-/// and goes: a piece at a time passes through the window, while the next one is written and the
-/// one before is read. Results have the bits of `comm/reduce.hpp`.
+/// Exchanges of ranks that share a window. Large ones need no copies where what they exchange lies
+/// in memory that all can see. Elsewhere a piece at a time passes through the window, while the
+/// next one is written and the one before is read. Results have the bits of `comm/reduce.hpp`.
 namespace nxd::detail {
 
 /// n things in equal pieces, of `most` at most and, but for the last, of whole grains.
@@ -89,12 +89,31 @@ template <class T> void take_shares(Window const& window, std::span<T> piece, Sh
                   piece.data() + shares.first(peer));
 }
 
-/// See `nxd::all_reduce`. Each byte is read and written once in the rank's own memory.
+/// An all-reduce where the values are: each rank joins the share that it alone touches, and writes
+/// the results to all.
+template <class T> void all_reduce_in_place(Window& window, std::size_t n, Op op) {
+  Shares const shares(n, window.count(), window_grain<T>);
+  auto const end = shares.first(window.place()) + shares.length(window.place());
+  constexpr std::size_t piece = 2048;
+  for (auto first = shares.first(window.place()); first < end; first += piece) {
+    auto const length = std::min(piece, end - first);
+    std::span<T> const joined(window.view<T>(window.place()) + first, length);
+    join<T>(
+        op, window.count(), [&](std::int64_t peer) { return window.view<T>(peer) + first; },
+        joined);
+    for (std::int64_t peer = 0; peer < window.count(); ++peer)
+      if (peer != window.place()) std::ranges::copy(joined, window.view<T>(peer) + first);
+  }
+  window.meet();
+}
+
+/// See `nxd::all_reduce`.
 template <class T> void all_reduce(Window& window, std::span<T> values, Op op) {
   if (values.empty()) return;
   window.begin("all_reduce", values.size_bytes(), static_cast<std::int64_t>(op));
   if (values.size_bytes() <= std::min(small_message, window.room<std::byte>()))
     return join_all(window, values, op);
+  if (window.look_into(values)) return all_reduce_in_place<T>(window, values.size(), op);
   auto const pieces = reduced_pieces<T>(window, values.size());
   auto const piece = [&](std::size_t i) {
     return values.subspan(pieces.first(i), pieces.length(i));
@@ -120,6 +139,13 @@ template <class T> void all_reduce(Window& window, std::span<T> values, Op op) {
 template <class T> void reduce_scatter(Window& window, std::span<T const> in, std::span<T> out) {
   if (in.empty()) return;
   window.begin("reduce_scatter", in.size_bytes());
+  if (in.size_bytes() > small_message && window.look_into(in)) {
+    auto const mine = static_cast<std::size_t>(window.place()) * out.size();
+    join<T>(
+        Op::sum, window.count(),
+        [&](std::int64_t peer) { return window.view<T const>(peer) + mine; }, out);
+    return window.meet();
+  }
   auto const ranks = static_cast<std::size_t>(window.count());
   auto const most = window.room<T>() / ranks / window_grain<T> * window_grain<T>;
   Pieces const pieces(out.size(), most, window_grain<T>);
@@ -143,38 +169,43 @@ template <class T> void reduce_scatter(Window& window, std::span<T const> in, st
   }
 }
 
-/// out = the `in` of all ranks, one after the other.
-template <class T> void all_gather(Window& window, std::span<T const> in, std::span<T> out) {
-  if (in.empty()) return;
+/// Up to here MPI's own all-gather and broadcast on a node take longer than through a window, and
+/// beyond, where they copy from process to process, no longer.
+inline constexpr std::size_t short_copy = std::size_t{32} << 10;
+
+/// out = the `in` of all ranks, one after the other. False if there is a faster way than a window.
+template <class T> bool all_gather(Window& window, std::span<T const> in, std::span<T> out) {
+  if (in.empty()) return true;
   window.begin("all_gather", in.size_bytes());
-  Pieces const pieces(in.size(), window.room<T>(), window_grain<T>);
-  auto const place_of = [&](std::int64_t peer, std::size_t piece) {
-    return out.data() + static_cast<std::size_t>(peer) * in.size() + pieces.first(piece);
+  auto const of = [&](std::int64_t peer) {
+    return out.subspan(static_cast<std::size_t>(peer) * in.size(), in.size()).begin();
   };
-  for (std::size_t turn = 0; turn < pieces.count + 1; ++turn) {
-    if (turn < pieces.count) {
-      auto const piece = in.subspan(pieces.first(turn), pieces.length(turn));
-      std::ranges::copy(piece, window.mine<T>());
-      std::ranges::copy(piece, place_of(window.place(), turn));
-    }
-    for (std::int64_t peer = 0; turn >= 1 && peer < window.count(); ++peer)
-      if (peer != window.place())
-        std::copy_n(window.seen<T>(peer), pieces.length(turn - 1), place_of(peer, turn - 1));
-    if (turn < pieces.count) window.meet();
+  bool const is_short = in.size_bytes() <= std::min(short_copy, window.room<std::byte>());
+  if (is_short) {
+    std::ranges::copy(in, window.mine<T>());
+    window.meet();
+  } else if (!window.look_into(in)) {
+    return false;
   }
+  for (std::int64_t peer = 0; peer < window.count(); ++peer)
+    if (peer == window.place())
+      std::ranges::copy(in, of(peer));
+    else
+      std::copy_n(is_short ? window.seen<T>(peer) : window.view<T const>(peer), in.size(),
+                  of(peer));
+  if (!is_short) window.meet();
+  return true;
 }
 
-/// data = that of the rank at place `root`.
-template <class T> void broadcast(Window& window, std::int64_t root, std::span<T> data) {
-  if (data.empty()) return;
+/// data = that of the rank at place `root`. False if there is a faster way than a window.
+template <class T> bool broadcast(Window& window, std::int64_t root, std::span<T> data) {
+  if (data.empty()) return true;
+  if (data.size_bytes() > std::min(short_copy, window.room<std::byte>())) return false;
   window.begin("broadcast", data.size_bytes(), root);
-  Pieces const pieces(data.size(), window.room<T>(), window_grain<T>);
-  for (std::size_t turn = 0; turn < pieces.count; ++turn) {
-    auto const piece = data.subspan(pieces.first(turn), pieces.length(turn));
-    if (window.place() == root) std::ranges::copy(piece, window.mine<T>());
-    window.meet();
-    if (window.place() != root) std::copy_n(window.seen<T>(root), piece.size(), piece.begin());
-  }
+  if (window.place() == root) std::ranges::copy(data, window.mine<T>());
+  window.meet();
+  if (window.place() != root) std::copy_n(window.seen<T>(root), data.size(), data.begin());
+  return true;
 }
 
 }  // namespace nxd::detail

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <new>
 
+#include <nxd/comm/shared_memory.hpp>
 #include <nxd/core/expects.hpp>
 #include <nxd/tensor/meter.hpp>
 
@@ -18,7 +19,8 @@ namespace nxd {
 /// Memory that comes back for the next tensor: blocks are cut from large slabs, joined with their
 /// free neighbours when they return, and never given back to the system while the arena lives. A
 /// step that repeats asks the system for nothing. One thread uses it; blocks are aligned to 64
-/// bytes, and slabs lie in huge pages where the system has them.
+/// bytes, and slabs lie in huge pages where the system has them. Where ranks share a node, slabs
+/// lie in memory that they all can map.
 class Arena {
  public:
   static constexpr std::size_t alignment = 64;
@@ -30,7 +32,7 @@ class Arena {
     while (slabs_ != nullptr) {
       auto* const slab = slabs_;
       slabs_ = slab->next;
-      ::munmap(slab, slab->bytes);
+      if (!SharedMemory::of_process().deallocate(slab)) ::munmap(slab, slab->bytes);
     }
   }
 
@@ -124,10 +126,7 @@ class Arena {
   Block* add_slab(std::size_t size) {
     auto const wanted = size + header > least_slab ? size + header : least_slab;
     auto const bytes = (wanted + huge_page - 1) / huge_page * huge_page;
-    void* const memory =
-        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    ::madvise(memory, bytes, MADV_HUGEPAGE);
+    void* const memory = take_slab(bytes);
     ++requests_;
     held_ += bytes;
     slabs_ = new (memory) Slab{slabs_, bytes};
@@ -135,6 +134,17 @@ class Arena {
         Block{bytes - header, nullptr, nullptr, nullptr, 0, true, true, {}};
     insert(block);
     return block;
+  }
+
+  /// Where other ranks are to look into it, from what they can map.
+  static void* take_slab(std::size_t bytes) {
+    auto& shared = SharedMemory::of_process();
+    void* memory = shared.wanted() ? shared.allocate(bytes) : nullptr;
+    if (memory == nullptr)
+      memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    ::madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
   }
 
   void insert(Block* b) noexcept {
