@@ -16,7 +16,7 @@ if [[ -d /dev/shm && -w /dev/shm ]]; then
   shared=$(mktemp -d /dev/shm/nxd-mpi.XXXXXX) || exit 74
   trap 'rm -rf "$session" "$shared"' EXIT
 fi
-export OMPI_MCA_btl_vader_backing_directory=$shared
+export OMPI_MCA_btl_vader_backing_directory=$shared OMPI_MCA_osc_sm_backing_directory=$shared
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 mpirun=$(command -v mpirun.openmpi || command -v mpirun) ||

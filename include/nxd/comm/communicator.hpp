@@ -2,13 +2,33 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <concepts>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include <nxd/dist/mesh.hpp>
 
 namespace nxd {
+
+/// What a rank can be asked to do with its peers.
+enum class Exchange : std::uint8_t {
+  all_gather,
+  all_to_all,
+  broadcast,
+  all_reduce,
+  reduce_scatter,
+  send,
+  receive,
+  barrier,
+};
+
+/// Spellings.
+constexpr auto names_of(Exchange) {
+  return std::to_array<std::string_view>({"all_gather", "all_to_all", "broadcast", "all_reduce",
+                                          "reduce_scatter", "send", "receive", "barrier"});
+}
 
 /// What a rank can do with its peers: exchange, never add. A communicator knows no axes; it is
 /// handed a line of ranks, all of which make the same call. Sums are taken in one place,

@@ -110,7 +110,7 @@ class Mpi {
     static_assert(has_mpi_datatype<T>);
     if (auto* const window = window_of(line)) return detail::reduce_scatter(*window, in, out);
     auto& known = line_of(line);
-    if (!out.empty() && known.window && detail::worth_a_chain<T>(known))
+    if (!out.empty() && detail::worth_a_chain<T>(known, Exchange::reduce_scatter))
       detail::ReduceScatterAcross<T>(known, in, out)();
     else
       detail::reduce_scatter_by_exchange(*this, line, in, out);
@@ -121,7 +121,8 @@ class Mpi {
     static_assert(has_mpi_datatype<T>);
     if (auto* const window = window_of(line)) return detail::all_reduce(*window, values, op);
     auto& known = line_of(line);
-    if (known.window && values.size_bytes() > detail::small_message)
+    if (values.size_bytes() > detail::small_message &&
+        detail::worth_a_chain<T>(known, Exchange::all_reduce))
       detail::all_reduce_across(known, values, op);
     else
       detail::all_reduce_by_exchange(*this, line, values, op);

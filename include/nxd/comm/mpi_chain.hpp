@@ -14,6 +14,28 @@
 /// one sum, not the values of all ranks, and all ranks of a node take part.
 namespace nxd::detail {
 
+/// Whether the busiest link between nodes carries fewer bytes where one sum goes from node to node,
+/// `width` times as wide as the values, than where each rank sends its values to each other. The
+/// results of an all-reduce go around, which between two nodes is the other direction.
+constexpr bool chain_saves_bytes(std::size_t nodes, std::size_t ranks, std::size_t width,
+                                 Exchange exchange) {
+  bool const all = exchange == Exchange::all_reduce;
+  auto const by_chain = nodes * width + (all && nodes > 2 ? nodes : 0);
+  auto const by_all = ranks * (nodes - 1) + (all ? nodes : 0);
+  return by_chain < by_all;
+}
+
+/// The same for a line; false where it lies on one node, or its pieces would be too small.
+template <class T> bool worth_a_chain(MpiLine const& line, Exchange exchange) {
+  if (line.across == MPI_COMM_NULL) return false;
+  int count = 0;
+  MPI_Comm_size(line.across, &count);
+  auto const nodes = static_cast<std::size_t>(count);
+  auto const ranks = static_cast<std::size_t>(line.window->count());
+  return nodes * ranks <= line.window->room<T>() &&
+         chain_saves_bytes(nodes, ranks, sizeof(Wide<T>) / sizeof(T), exchange);
+}
+
 /// Sums on their way from node to node: so many messages, of at most `most` elements each.
 template <class W> class Relay {
  public:
@@ -162,18 +184,6 @@ template <class T> void all_reduce_across(MpiLine& line, std::span<T> values, Op
   }
   relay.finish();
   round.finish();
-}
-
-/// Whether a reduce-scatter of T through the nodes takes fewer bytes over the network than one
-/// where each rank sends its values to each other: the nodes' sums, which may be wider than the
-/// values, and one result, against the values of all ranks of a node.
-template <class T> bool worth_a_chain(MpiLine const& line) {
-  int count = 0;
-  MPI_Comm_size(line.across, &count);
-  auto const nodes = static_cast<std::size_t>(count);
-  auto const ranks = static_cast<std::size_t>(line.window->count());
-  return nodes * ranks * sizeof(T) > nodes * sizeof(Wide<T>) + sizeof(T) &&
-         nodes * ranks <= line.window->room<T>();
 }
 
 /// The results of a reduce-scatter, from the last node to the others. A rank of the last node

@@ -10,6 +10,7 @@
 #include <nxd/core/random.hpp>
 #include <nxd/plan/fit.hpp>
 #include <nxd/plan/machine.hpp>
+#include <nxd/tensor/arena.hpp>
 
 namespace nxd {
 
@@ -22,11 +23,11 @@ template <class B, Communicator C> class Calibration {
   using S = accumulator_t<E>;  // of statistics, of sums of gradients, and of what is updated
 
  public:
-  explicit Calibration(C comm)
-      : comm_(std::move(comm)),
-        memory_(pool),
-        shorts_(std::is_same_v<E, float> ? 0 : pool),
-        ids_(1 << 16) {
+  explicit Calibration(C comm) : comm_(std::move(comm)), ids_(1 << 16) {
+    // As tensors are: peers may look into it.
+    memory_ = {static_cast<float*>(arena_.allocate(pool * sizeof(float))), pool};
+    auto const shorts = std::is_same_v<E, float> ? 0 : pool;
+    if (shorts > 0) shorts_ = {static_cast<E*>(arena_.allocate(shorts * sizeof(E))), shorts};
     Stream const noise(1, "calibration", 0);
     for (std::size_t i = 0; i < memory_.size(); ++i)
       memory_[i] = static_cast<float>(noise.uniform(i)) - 0.5F;
@@ -257,8 +258,9 @@ template <class B, Communicator C> class Calibration {
   }
 
   C comm_;
-  std::vector<float> memory_;
-  std::vector<E> shorts_;  // the same numbers, shorter
+  Arena arena_;
+  std::span<float> memory_;
+  std::span<E> shorts_;  // the same numbers, shorter
   std::vector<std::int32_t> ids_;
   std::size_t at_ = 0;
   double sink_ = 0;
