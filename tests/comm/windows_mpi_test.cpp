@@ -117,7 +117,9 @@ TEST_CASE("a message under way arrives while its sender waits in a window") {
   std::vector<float> big(1 << 20, static_cast<float>(mpi.rank()));
   char token = 'x';
   if (mpi.rank() < 2 && last > 0) {
-    std::vector<double> one{1};
+    std::vector<double> one{0};
+    all_reduce(mpi, Line{0, 1, 2, mpi.rank()}, std::span<double>(one));
+    one[0] = 1;
     Pending going;
     if (mpi.rank() == 0) going = mpi.post_send(last, 1, constant(big));
     if (mpi.rank() == 1 && last > 1) mpi.receive(last, 2, std::span<char>(&token, 1));
