@@ -33,7 +33,7 @@ template <class T> bool worth_a_chain(MpiLine const& line, Exchange exchange) {
   auto const nodes = static_cast<std::size_t>(count);
   auto const ranks = static_cast<std::size_t>(line.window->count());
   return nodes * ranks <= line.window->room<T>() &&
-         chain_saves_bytes(nodes, ranks, sizeof(Wide<T>) / sizeof(T), exchange);
+         chain_saves_bytes(nodes, ranks, sizeof(accumulator_t<T>) / sizeof(T), exchange);
 }
 
 /// Sums on their way from node to node: so many messages, of at most `most` elements each.
@@ -159,7 +159,7 @@ template <class T> void all_reduce_across(MpiLine& line, std::span<T> values, Op
   auto const own = [&](std::size_t i) {
     return piece(i).subspan(shares(i).first(window.place()), shares(i).length(window.place()));
   };
-  Relay<Wide<T>> relay(line.across, pieces.count, shares(0).size);
+  Relay<accumulator_t<T>> relay(line.across, pieces.count, shares(0).size);
   auto const lag = static_cast<std::size_t>(relay.nodes());
   Round<T> round(line.across, relay.node(), relay.last(), lag + 1);
   for (std::size_t turn = 0; turn < pieces.count + lag + 2; ++turn) {
@@ -281,7 +281,7 @@ template <class T> class ReduceScatterAcross {
   }
 
   template <class Out>
-  void join_block(Wide<T> const* before, std::size_t node, std::size_t piece, Out* to) {
+  void join_block(accumulator_t<T> const* before, std::size_t node, std::size_t piece, Out* to) {
     auto const n = pieces_.length(piece);
     auto const of = [&](std::int64_t peer) {
       return peer == window_.place() ? block(node, place(), piece)
@@ -317,7 +317,7 @@ template <class T> class ReduceScatterAcross {
   std::span<T> out_;
   std::size_t nodes_;
   Pieces pieces_;
-  Relay<Wide<T>> relay_;
+  Relay<accumulator_t<T>> relay_;
   Delivery<T> delivery_;
 };
 

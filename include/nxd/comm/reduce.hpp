@@ -33,10 +33,11 @@ template <class T> T larger(T a, T b) {
 
 /// out[i] = values before[i], of(0)[i], of(1)[i], ... joined in this order; `before`, what lower
 /// ranks have been joined to, may be nullptr for none. A small piece at a time, so that what has
-/// been joined stays near; `out` may be one of the values. Out is T, or Wide<T> where the sum goes
-/// on elsewhere.
+/// been joined stays near; `out` may be one of the values. Out is T, or accumulator_t<T> where the
+/// sum goes on elsewhere.
 template <class T, class Out>
-void join_on(Op op, Wide<T> const* before, std::int64_t count, auto const& of, std::span<Out> out) {
+void join_on(Op op, accumulator_t<T> const* before, std::int64_t count, auto const& of,
+             std::span<Out> out) {
   constexpr std::size_t piece = 1024;
   accumulator_t<T> joined[piece];
   for (std::size_t first = 0; first < out.size(); first += piece) {

@@ -12,15 +12,15 @@
 /// next one is written and the one before is read. Results have the bits of `comm/reduce.hpp`.
 namespace nxd::detail {
 
-/// n things in equal pieces, of `most` at most and, but for the last, of whole grains.
+/// n things in equal pieces, of `most` at most and, but for the last, of whole units.
 struct Pieces {
   std::size_t n, size, count;
 
-  constexpr Pieces(std::size_t all, std::size_t most, std::size_t grain)
+  constexpr Pieces(std::size_t all, std::size_t most, std::size_t unit)
       : n(all), size(0), count(0) {
     if (n == 0) return;
     auto const at_least = (n + most - 1) / most;
-    size = std::min(most, ((n + at_least - 1) / at_least + grain - 1) / grain * grain);
+    size = std::min(most, ((n + at_least - 1) / at_least + unit - 1) / unit * unit);
     count = (n + size - 1) / size;
   }
   constexpr std::size_t first(std::size_t piece) const { return piece * size; }
@@ -34,9 +34,9 @@ template <class T> inline constexpr std::size_t window_grain = 64 / sizeof(T);
 struct Shares {
   std::size_t n, size;
 
-  constexpr Shares(std::size_t all, std::int64_t ranks, std::size_t grain) : n(all), size(0) {
+  constexpr Shares(std::size_t all, std::int64_t ranks, std::size_t unit) : n(all), size(0) {
     auto const count = static_cast<std::size_t>(ranks);
-    size = ((n + count - 1) / count + grain - 1) / grain * grain;
+    size = ((n + count - 1) / count + unit - 1) / unit * unit;
   }
   constexpr std::size_t first(std::int64_t rank) const {
     return std::min(n, size * static_cast<std::size_t>(rank));
@@ -48,9 +48,9 @@ struct Shares {
 
 /// The pieces of an all-reduce: the shares of a piece and one share of results fit a buffer.
 template <class T> Pieces reduced_pieces(Window const& window, std::size_t n) {
-  auto const ranks = static_cast<std::size_t>(window.count()), grain = window_grain<T>;
-  auto const share = window.room<T>() / (ranks + 1) / grain * grain;
-  return Pieces(n, share * ranks, grain * ranks);
+  auto const ranks = static_cast<std::size_t>(window.count()), unit = window_grain<T>;
+  auto const share = window.room<T>() / (ranks + 1) / unit * unit;
+  return Pieces(n, share * ranks, unit * ranks);
 }
 
 /// A short all-reduce: one meeting, after which each rank joins everything.
