@@ -3,10 +3,11 @@
 // How long is a training step of a Llama, and how far is it from the matrix products that it is
 // made of?
 //
-//   step [15m|125m] [STEPS] [--json] [--bf16x3]        threads: OMP_NUM_THREADS
+//   step [15m|125m] [STEPS] [--json] [--bf16x3|--bf16]      threads: OMP_NUM_THREADS
 //
 // The floor is the step's FLOPs at the rate of one large product, measured in the same run between
-// steps. --bf16x3 makes products of floats split in two, on AMX.
+// steps. --bf16x3 makes products of floats split in two, on AMX; --bf16 trains in bf16, with
+// masters.
 
 #include <sys/resource.h>
 
@@ -30,12 +31,13 @@ using nxd::bench::median, nxd::bench::seconds;
 namespace {
 
 /// GFLOP/s of a product of three square matrices.
-double gemm_rate() {
+template <class Backend> double gemm_rate() {
+  using E = typename Backend::element;
   constexpr std::int64_t n = 1536;
-  std::vector<float> const x(n * n, 0.5f), y(n * n, 0.25f);
-  std::vector<float> z(n * n);
+  std::vector<E> const x(n * n, narrow<E>(0.5)), y(n * n, narrow<E>(0.25));
+  std::vector<E> z(n * n);
   Product const p{{n, n, 0, n}, {n, 0, n, 1}, {n, 1, 1, 0}, {}, 0};
-  auto const run = [&] { SimdKernels::multiply(p, x.data(), y.data(), z.data(), false); };
+  auto const run = [&] { Backend::kernels::multiply(p, x.data(), y.data(), z.data(), false); };
   run();
   return 2e-9 * n * n * n / std::min(seconds(run), seconds(run));
 }
@@ -54,18 +56,8 @@ Microbatch random_batch(std::int64_t tokens, std::int64_t vocabulary) {
   return batch;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  bool const large = argc > 1 && std::string_view(argv[1]) == "125m";
+template <class Backend> void measure(bool large, int steps, bool json) {
   auto const* const size = large ? "125m" : "15m";
-  int const steps = argc > 2 ? std::atoi(argv[2]) : 5;
-  auto const given = [&](std::string_view option) {
-    return std::ranges::any_of(std::span(argv, argv + argc),
-                               [&](std::string_view a) { return a == option; });
-  };
-  bool const json = given("--json");
-  if (given("--bf16x3")) product_mode() = ProductMode::bf16x3;
   LlamaConfig config{.vocab_size = 32000,
                      .hidden_size = 288,
                      .intermediate_size = 768,
@@ -83,7 +75,7 @@ int main(int argc, char** argv) {
     layout.micro_batch = 2;
     layout.seq_length = 512;
   }
-  World<LlamaPlan, Xt, Single> world(make_plan(config, layout), {});
+  World<LlamaPlan, Backend, Single> world(make_plan(config, layout), {});
   Llama<Duplicated, decltype(world)> const model(world, config);
   initialize(model, 1);
   Optimizer<Zero1<AdamW>, decltype(world)> optimizer(world, model, {});
@@ -99,7 +91,7 @@ int main(int argc, char** argv) {
   std::vector<double> times, rates;
   for (int i = 0; i < steps; ++i) {
     times.push_back(seconds(step));
-    rates.push_back(gemm_rate());
+    rates.push_back(gemm_rate<Backend>());
   }
   auto const flops = static_cast<double>(world.ledger.flops) / steps;
   auto const ms = median(times) * 1e3, floor = flops / (median(rates) * 1e9) * 1e3;
@@ -122,4 +114,20 @@ int main(int argc, char** argv) {
         size, ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, flops * 1e-6 / ms, floor,
         median(rates), floor / ms, peak,
         static_cast<double>(this_arena().meter().peak().total()) / (1 << 20), asked);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool const large = argc > 1 && std::string_view(argv[1]) == "125m";
+  int const steps = argc > 2 ? std::atoi(argv[2]) : 5;
+  auto const given = [&](std::string_view option) {
+    return std::ranges::any_of(std::span(argv, argv + argc),
+                               [&](std::string_view a) { return a == option; });
+  };
+  if (given("--bf16x3")) product_mode() = ProductMode::bf16x3;
+  if (given("--bf16"))
+    measure<XtBf16>(large, steps, given("--json"));
+  else
+    measure<Xt>(large, steps, given("--json"));
 }
