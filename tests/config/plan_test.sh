@@ -109,6 +109,8 @@ bf16=precision.type=mixed_precision
 exact 1 bf16 $bf16 $batch=6
 exact 1 bf16-by-chance precision.type=bf16SR $recompute=selective
 exact 1 bf16-manual precision.type=manual precision.xla_use_bf16=1 precision.master_weights=true
+exact 1 autocast precision.type=autocast $recompute=full
+exact 2 autocast-pp precision.type=autocast $pp=2 $tp=1 $schedule=zb-h1 $zero1
 exact 2 bf16-tp $bf16 $tp=2 $sp
 exact 2 bf16-dp-zero1 $bf16 $zero1 model.vocab_size=301
 exact 2 bf16-pp precision.type=mixed_precisionSR $pp=2 $schedule=zb-v $zero1

@@ -53,6 +53,19 @@ TEST_CASE("with masters bf16 follows the losses of floats within a percent, on a
   check(on_threads<XtBf16, SequenceParallel<Seq>>({.dp = 2, .tp = 2, .accumulate = 2}));
 }
 
+TEST_CASE("with products of bf16 alone losses are nearer to those of floats, on any layout") {
+  auto const floats = on_threads<Xt>({});
+  auto const all = distance(on_threads<XtBf16>({}), floats);
+  auto const check = [&](Outcome const& products) {
+    auto const d = distance(products, floats);
+    CHECK(d.loss < all.loss);
+    CHECK(d.loss > 1e-6);
+  };
+  check(on_threads<XtAutocast>({}));
+  check(on_threads<XtAutocast>({.dp = 2, .accumulate = 2}));
+  check(on_threads<XtAutocast, SequenceParallel<Seq>>({.dp = 2, .tp = 2, .accumulate = 2}));
+}
+
 TEST_CASE("the same layout in bf16 run twice gives the same bits") {
   test::Job const job{.dp = 2, .tp = 2, .accumulate = 2, .steps = 8};
   auto const twice = [&](WeightPrecision precision) {

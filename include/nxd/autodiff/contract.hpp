@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/autodiff/world.hpp>
+#include <nxd/autodiff/elementwise.hpp>
 #include <nxd/tensor/product.hpp>
 
 namespace nxd {
@@ -55,7 +55,7 @@ constexpr auto contract(W& world, Local<X, B> const& x, Local<Y, B> const& y) {
 template <class Of, class W, class X, class Y, class B>
 constexpr void contract_into(Slot<Of, W> const& slot, W& world, Local<X, B> const& x,
                              Local<Y, B> const& y) {
-  using Z = product_tensor_t<typename Of::shape, X, Y, W>;
+  using Z = with_element_t<product_tensor_t<typename Of::shape, X, Y, W>, typename Of::element>;
   world.make_gradient(slot, [slot, &world, x, y] {
     bill_product<Z, X, Y>(world);
     slot.template gather<Z>([&]([[maybe_unused]] auto* z, [[maybe_unused]] bool accumulate) {
@@ -114,6 +114,31 @@ constexpr auto contract(Var<X, W> const& x, Var<Y, W> const& y) {
 template <class X, class Y, class W>
 constexpr auto contract(Var<X, W> const& x, Var<Y, W> const& y) {
   return contract<detail::unshared_t<X, Y>>(x, y);
+}
+
+/// Likewise, with a weight that may be of floats where x is of bf16: it is rounded for each
+/// product, and its gradient is summed in floats. Cost: a pass over the weight more, each time.
+template <class X, class Y, class W>
+constexpr auto contract_rounded(Var<X, W> const& x, Var<Y, W> const& weight) {
+  using E = typename X::element;
+  if constexpr (std::same_as<E, typename Y::element>) {
+    return contract(x, weight);
+  } else {
+    static_assert(nxd::is_one_element_type<typename Y::element, accumulator_t<E>>,
+                  "contract_rounded: the weight is of neither what x is, nor what it is summed in");
+    using S = detail::unshared_t<X, Y>;
+    using M = detail::product_t<S, X, Y, W>;
+    M::check();
+    auto& world = x.world();
+    return world.record_if(
+        M{}, detail::contract<S>(world, x.value(), cast<E>(world, weight.value())),
+        [gx = x.slot(), gw = weight.slot(), &world, x = x.value(),
+         weight = weight.value()](auto const& dz) {
+          if (gx.wanted()) detail::contract_into(gx, world, dz, cast<E>(world, weight));
+          detail::contract_into(gw, world, x, dz);
+        },
+        x.slot(), weight.slot());
+  }
 }
 
 /// Refuses operands of different worlds.

@@ -37,6 +37,33 @@ constexpr auto operator+(Var<X, W> const& x, Var<Y, W> const& y) {
   }
 }
 
+/// A plain tensor with elements of type E, each rounded once. It may be x itself.
+template <class E, class X, class B, class W> constexpr auto cast(W& world, Local<X, B> const& x) {
+  using Y = with_element_t<X, E>;
+  if constexpr (std::same_as<X, Y>) {
+    return x;
+  } else {
+    auto const y = world.template make<Y>();
+    compute<B>([&](auto k) { k.cast(X::local_size(world.plan), data(x), data(y)); });
+    return y;
+  }
+}
+
+/// x with elements of type E. Its gradient has those of x again.
+template <class E, class X, class W> constexpr auto cast(Var<X, W> const& x) {
+  if constexpr (std::same_as<typename X::element, E>) {
+    return x;
+  } else {
+    auto& world = x.world();
+    return world.record(
+        cast<E>(world, x.value()),
+        [gx = x.slot(), &world](auto const& dy) {
+          if (gx.wanted()) gx.accumulate(cast<typename X::element>(world, dy));
+        },
+        x.slot());
+  }
+}
+
 /// a x, element by element, for a number a.
 template <class X, class W> constexpr auto scale(double a, Var<X, W> const& x) {
   auto& world = x.world();

@@ -131,7 +131,8 @@ template <class D, class X, class Y, class Logits, class W> struct ChunkedHead {
 /// The sum over all tokens of `token_weights` times `cross_entropy` of the logits x weight^T, which
 /// never exist but for some tokens at a time: their gradients are made with them, in the forward
 /// pass, and wait for the backward pass.
-/// In: x[Ds..., E], whole along E; weight[D, E], whole or split along D; labels and
+/// In: x[Ds..., E], whole along E; weight[D, E], whole or split along D, and rounded if it is of
+/// floats where x is of bf16; labels and
 /// token_weights[Ds...]. Out: the sum, a scalar. Cost: 6 tokens D E FLOPs, 2 of 6 if nothing is
 /// recorded; 5 numbers a token sent over a split. Memory: the gradients of x and of the weight, and
 /// the logits of some tokens.
@@ -162,10 +163,11 @@ constexpr auto linear_cross_entropy(Var<X, W> const& x, Var<Y, W> const& weight,
                            ignore_index};
   options.vocabulary = extent<D>(world.plan);
   auto const features = X::local_size(world.plan) / sizes.rows;
-  detail::ChunkedHead<D, X, Y, Logits, W> head{
+  auto const rounded = cast<E>(world, weight.value());
+  detail::ChunkedHead<D, X, with_element_t<Y, E>, Logits, W> head{
       world,
       x.value(),
-      weight.value(),
+      rounded,
       data(labels.value()),
       data(token_weights.value()),
       sizes,

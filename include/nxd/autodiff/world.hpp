@@ -29,6 +29,8 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   using backend = B;
   using communicator = C;
   using element = typename B::element;
+  using weight = typename Numbers<B>::weight;
+  using residual = typename Numbers<B>::residual;
 
   P plan;
   C comm;

@@ -69,6 +69,7 @@ inline WeightPrecision weight_precision(PrecisionConfig const& c, std::int64_t s
 
 /// Calls `f.operator()<Backend>()` for what the numbers of a run are.
 template <class F> auto with_backend(PrecisionConfig const& precision, F const& f) {
+  if (precision.type == PrecisionType::autocast) return f.template operator()<XtAutocast>();
   return is_bf16(precision) ? f.template operator()<XtBf16>() : f.template operator()<Xt>();
 }
 

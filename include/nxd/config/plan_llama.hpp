@@ -75,8 +75,13 @@ inline StepPlan plan_step(TrainingConfig const& config, LlamaConfig const& model
   // What a stage hands on: its residual stream, of one microbatch.
   auto const& d = config.distributed_strategy;
   auto const split = d.sequence_parallel ? d.tensor_model_parallel_size : 1;
-  auto const residual = config.data.micro_batch_size * sequence_length(config) * model.hidden_size *
-                        (is_bf16(config.precision) ? 2 : 4) / split;
+  auto const residual =
+      config.data.micro_batch_size * sequence_length(config) * model.hidden_size *
+      with_backend(config.precision,
+                   []<class Backend>() {
+                     return static_cast<std::int64_t>(sizeof(typename Numbers<Backend>::residual));
+                   }) /
+      split;
   settle(plan, machine, residual);
   return plan;
 }

@@ -42,8 +42,10 @@ struct LlamaBlock {
   constexpr Var<X, World> operator()(Var<X, World> const& x,
                                      Angles<typename World::backend> const& angles,
                                      Recompute recompute) const {
-    auto const h = x + attention(attention_norm(x), angles, recompute);
-    return h + feed(feed_norm(h));
+    using E = typename World::element;
+    using R = typename World::residual;
+    auto const h = x + cast<R>(attention(cast<E>(attention_norm(x)), angles, recompute));
+    return h + cast<R>(feed(cast<E>(feed_norm(h))));
   }
 
   /// A norm whose weight is in the world.
@@ -71,7 +73,7 @@ class Llama {
   /// Token ids and labels: every rank of TP has those of its samples.
   using Tokens = Tensor<std::int32_t, Shape<Batch, Seq>, Layout<Shard<Batch, DP>>>;
   /// What blocks, and stages of a pipeline, pass on.
-  using Residual = Tensor<element, Shape<Batch, Seq, Hidden>,
+  using Residual = Tensor<typename World::residual, Shape<Batch, Seq, Hidden>,
                           with_t<Layout<Shard<Batch, DP>>, typename Region::template between<TP>>>;
 
   Llama(World& world, LlamaConfig const& config, Recompute recompute = Recompute::none)
@@ -112,7 +114,7 @@ class Llama {
   }
 
   /// The last stage: logits[Batch, Seq, Vocab], split over TP along the vocabulary.
-  auto head(Var<Residual, World> const& x) const { return contract(top(x), head_->weight); }
+  auto head(Var<Residual, World> const& x) const { return contract_rounded(top(x), head_->weight); }
 
   /// The last stage: the loss of each token, loss[Batch, Seq]; 0 where its label is `ignore_index`.
   auto losses_of(Var<Residual, World> const& x, Var<Tokens, World> const& labels) const {
@@ -174,7 +176,7 @@ class Llama {
  private:
   /// What the head takes.
   auto top(Var<Residual, World> const& x) const {
-    return ColumnParallel<TP, Region>::template enter<Hidden>((*norm_)(x));
+    return ColumnParallel<TP, Region>::template enter<Hidden>(cast<element>((*norm_)(x)));
   }
 
   LlamaConfig config_;

@@ -12,7 +12,7 @@ namespace nxd {
 template <TensorDim V, TensorDim D, MeshAxis A, class Region = Duplicated>
 struct VocabParallelEmbedding {
   template <class World> struct bound {
-    using Weight = Tensor<typename World::element, Shape<V, D>, Layout<Shard<V, A>>>;
+    using Weight = Tensor<typename World::weight, Shape<V, D>, Layout<Shard<V, A>>>;
     Var<Weight, World> weight;
 
     template <class I> constexpr auto operator()(Var<I, World> const& ids) const {

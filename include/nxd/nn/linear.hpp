@@ -68,7 +68,7 @@ template <class In, class Out, class Strategy, class World> struct BoundLinear {
   using in = detail::shape_of<In>;
   using out = detail::shape_of<Out>;
   using strategy = Strategy;
-  using Weight = Tensor<typename World::element, decltype(detail::operator+(out{}, in{})),
+  using Weight = Tensor<typename World::weight, decltype(detail::operator+(out{}, in{})),
                         with_t<Layout<>, typename Strategy::template weight<In, Out>>>;
 
   Var<Weight, World> weight;
@@ -81,7 +81,7 @@ template <class In, class Out, class Strategy, class World> struct BoundLinear {
   /// The product alone, for an x that is where the strategy takes it: layers that share an input
   /// take it there once.
   template <class X> constexpr auto product(Var<X, World> const& x) const {
-    return contract(x, weight);
+    return contract_rounded(x, weight);
   }
 
   /// Calls `f(info, parameter, matrix)` for the weight, by its name below `at`.

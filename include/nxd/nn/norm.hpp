@@ -10,7 +10,7 @@ namespace nxd {
 /// the blocks of axis A: `RmsNorm<Hidden, TP, SequenceParallel<Seq>>`. See `rms_norm`.
 template <TensorDim D, MeshAxis A, class Region = Duplicated> struct RmsNorm {
   template <class World> struct bound {
-    using Weight = Tensor<typename World::element, Shape<D>,
+    using Weight = Tensor<typename World::weight, Shape<D>,
                           with_t<Layout<>, typename Region::template weight<A>>>;
     Var<Weight, World> weight;
     double epsilon = 1e-5;

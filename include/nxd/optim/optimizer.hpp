@@ -258,7 +258,7 @@ template <class Strategy, class World> class Optimizer {
     }
   }
 
-  static constexpr bool is_short_world = !std::same_as<Short, T>;
+  static constexpr bool is_short_world = !std::same_as<typename World::weight, T>;
 
   template <class E> static auto zeros_of(std::int64_t n) {
     auto const made = B::template allocate<E>(n);

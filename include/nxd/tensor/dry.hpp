@@ -125,6 +125,8 @@ template <class T> struct DryAllocator {
 /// its own record on an `ArenaAllocator`.
 template <Backend B> struct Dry {
   using element = typename B::element;
+  using weight = typename Numbers<B>::weight;
+  using residual = typename Numbers<B>::residual;
   using kernels = DryKernels;
   static constexpr bool has_elements = false;
   static constexpr bool counts_work = true;

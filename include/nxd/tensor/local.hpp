@@ -30,6 +30,22 @@ concept Backend = requires(typename B::template buffer<float> const& buffer) {
   { B::is_shared(buffer) } -> std::convertible_to<bool>;
 };
 
+/// What models keep their weights in, and what passes from one of their blocks to the next: if the
+/// backend does not say `B::weight` and `B::residual`, what they compute in.
+template <class B> struct Numbers {
+  using weight = typename B::element;
+  using residual = typename B::element;
+};
+template <class B>
+requires requires {
+  typename B::weight;
+  typename B::residual;
+}
+struct Numbers<B> {
+  using weight = typename B::weight;
+  using residual = typename B::residual;
+};
+
 /// The part of a tensor X that one rank holds, as backend B holds it. Copies share the elements.
 template <class X, class B> struct Local {
   using tensor = X;

@@ -54,6 +54,14 @@ struct XtBf16 : Xt {
 
 static_assert(Backend<XtBf16>);
 
+/// Products and attention of bf16; weights, and what passes from block to block, are floats.
+struct XtAutocast : XtBf16 {
+  using weight = float;
+  using residual = float;
+};
+
+static_assert(Backend<XtAutocast>);
+
 /// A rank's part of x as an xtensor expression, to look at, to slice, to print: no element is
 /// copied. Not for arithmetic in a training step, where kernels are many times faster.
 template <class X, std::derived_from<Xt> B> auto view(auto const& plan, Local<X, B> const& x) {

@@ -251,12 +251,13 @@ enum class PrecisionType : std::uint8_t {
   mixed_precision,    ///< bf16; weights have a master of floats
   mixed_precisionSR,  ///< likewise, and weights are rounded from it by chance
   bf16SR,             ///< bf16, weights and moments too, rounded by chance
+  autocast,           ///< products of bf16; weights, and what passes between blocks, are floats
   manual,             ///< by the other keys
 };
 /// Spellings.
 constexpr auto names_of(PrecisionType) {
-  return std::to_array<std::string_view>(
-      {"fp32", "fp32_bf16x3", "mixed_precision", "mixed_precisionSR", "bf16SR", "manual"});
+  return std::to_array<std::string_view>({"fp32", "fp32_bf16x3", "mixed_precision",
+                                          "mixed_precisionSR", "bf16SR", "autocast", "manual"});
 }
 
 /// `precision`: the types of numbers.
