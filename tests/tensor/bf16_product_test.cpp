@@ -262,6 +262,23 @@ TEST_CASE("on AMX bits depend neither on threads, nor on how operands lie, nor o
   omp_set_num_threads(threads);
 }
 
+TEST_CASE("tiles that are loaded where they lie give the same bits as packed ones") {
+  // Rows of whole cache lines, the last panel not whole; one and several parts of the sums.
+  for (auto const& size : {Size{70, 45, 96}, Size{100, 70, 2560}}) {
+    Case const c(size, 2);
+    auto const [m, n, k] = size;
+    detail::AmxScratch memory;
+    auto* const x = reinterpret_cast<bf16*>(memory.at_least(at(m * (k + 32) * 2)));
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t l = 0; l < k; ++l) x[i * (k + 32) + l] = c.x.numbers[c.x.place(i, l)];
+    auto packed = c.result(0.f), lying = packed;
+    c.multiply(StoreProduct{packed.data() + 1, n});
+    Bf16Product::multiply(m, n, k, by_rows(x, k + 32), c.y(), StoreProduct{lying.data() + 1, n});
+    CHECK(lying == packed);
+    CHECK(c.error(lying, c.result(0.f)) <= 1);
+  }
+}
+
 TEST_CASE("a packed weight serves both products of a linear layer, and is packed again in place") {
   constexpr std::int64_t rows = 70, columns = 45, tokens = 33;
   PackedWeight weight;
