@@ -32,7 +32,7 @@ class AmxBf16Product {
   void run() {
     auto* const right = right_.packed == nullptr && !own_strips_ ? room<0>(right_) : nullptr;
     auto* const left = left_.packed == nullptr && !left_.lines.by_rows() ? room<3>(left_) : nullptr;
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
+#pragma omp parallel if (threads_ > 1)
     {
       if (right != nullptr) pack_all(right_.lines, OperandSide::right, right, threads_);
       if (left != nullptr) pack_all(left_.lines, OperandSide::left, left, threads_);

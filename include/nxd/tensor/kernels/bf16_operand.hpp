@@ -46,7 +46,9 @@ constexpr std::int64_t parts_of(std::int64_t length, std::int64_t part) {
   return (length + part - 1) / part;
 }
 
-/// How many threads a product of so many multiplications is worth.
+/// How many threads a product of so many multiplications is worth: one, or all. Regions say so by
+/// `if` alone: libomp 14 takes num_threads(1) beside it for that of the next region, and a BLAS
+/// that opens that one waits for ever.
 inline int product_threads([[maybe_unused]] std::int64_t multiplications) {
 #ifdef _OPENMP
   constexpr std::int64_t worth_it = std::int64_t{1} << 21;

@@ -21,7 +21,7 @@ class PackedOperand {
     detail::Bf16Lines const all{x, lines, k};
     auto* const room = memory_.at_least(static_cast<std::size_t>(all.packed_bytes()));
     auto const threads = detail::product_threads(lines * k * 32);
-#pragma omp parallel num_threads(threads) if (threads > 1)
+#pragma omp parallel if (threads > 1)
     detail::pack_all(all, side_, room, threads);
     packed_ = room;
 #endif

@@ -42,7 +42,7 @@ struct Bf16Product {
   static void multiply_batch(ProductBatch const& batch, std::int64_t m, std::int64_t n,
                              std::int64_t k, Bf16Operand x, Bf16Operand y, S const& store) {
     auto const threads = detail::product_threads(batch.count * m * n * k);
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+#pragma omp parallel for schedule(dynamic) if (threads > 1)
     for (std::int64_t i = 0; i < batch.count; ++i) {
       auto a = x, b = y;
       a.at += i * batch.x, b.at += i * batch.y;
@@ -106,7 +106,7 @@ struct Bf16Product {
     auto const stride = by_rows ? x.line_stride : x.k_stride;
     if (std::ssize(to) < count * length) to.resize(static_cast<std::size_t>(count * length));
     auto* const at = to.data();
-#pragma omp parallel for num_threads(threads) if (threads > 1)
+#pragma omp parallel for if (threads > 1)
     for (std::int64_t i = 0; i < count; ++i)
       for (std::int64_t j = 0; j < length; ++j) at[i * length + j] = to_float(x.at[i * stride + j]);
     return {at, static_cast<int>(length)};
@@ -114,7 +114,7 @@ struct Bf16Product {
 
   static void store_block(ProductPart const& all, detail::PartStore store, int threads) {
     constexpr std::int64_t part = 32;
-#pragma omp parallel for num_threads(threads) if (threads > 1)
+#pragma omp parallel for if (threads > 1)
     for (std::int64_t i = 0; i < all.rows; i += part)
       for (std::int64_t j = 0; j < all.columns; j += part)
         store.plain(store.store,
