@@ -5,8 +5,7 @@
 namespace nxd {
 
 template std::optional<std::string> run_llama<XtAutocast>(Mpi, TrainingConfig const&,
-                                                          LlamaConfig const&, Split const&,
-                                                          std::ostream&,
+                                                          LlamaStart<Mpi>&, std::ostream&,
                                                           std::optional<TraceRequest> const&);
 template RankPlan plan_rank_of<XtAutocast>(TrainingConfig const&, LlamaConfig const&, std::int64_t,
                                            std::int64_t, Machine const&);

@@ -22,7 +22,7 @@ extern template RankPlan plan_rank_of<XtBf16>(TrainingConfig const&, LlamaConfig
                                               std::int64_t, std::int64_t, Machine const&);
 
 extern template std::optional<std::string> run_llama<XtAutocast>(
-    Mpi, TrainingConfig const&, LlamaConfig const&, Split const&, std::ostream&,
+    Mpi, TrainingConfig const&, LlamaStart<Mpi>&, std::ostream&,
     std::optional<TraceRequest> const&);
 extern template RankPlan plan_rank_of<XtAutocast>(TrainingConfig const&, LlamaConfig const&,
                                                   std::int64_t, std::int64_t, Machine const&);
