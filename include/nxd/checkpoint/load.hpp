@@ -188,8 +188,8 @@ std::optional<Loaded> resume(C& comm, S& storage, std::vector<Piece> const& piec
   std::string reasons;
   for (auto const& reason : skipped) reasons += "; " + reason;
   throw CorruptInput(storage.where("") +
-                     ": has checkpoints and none can be loaded; allow a fresh start to begin "
-                     "anew" +
+                     ": has checkpoints and none can be loaded; to begin anew, allow a fresh "
+                     "start: --allow-fresh-start, or exp_manager.allow_fresh_start=true" +
                      reasons);
 }
 

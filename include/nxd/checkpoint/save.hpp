@@ -2,6 +2,7 @@
 #pragma once
 
 #include <set>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -187,17 +188,69 @@ inline Place place_from(std::string const& text) {
   return {text.substr(0, one), save_id, std::stoll(text.substr(two + 1)), ".tmp-" + save_id};
 }
 
-/// Writes this rank's files. Returns what it says of them.
+/// Writes this rank's files. Returns what it says of them. @throws IoError if it is asked to stop
 template <Storage S>
 std::string write_part(S& storage, std::string const& folder, std::vector<ShardFile>& shards,
-                       SaveRequest const& request, bool first) {
+                       SaveRequest const& request, bool first, std::stop_token const& stop = {}) {
   Manifest part{{}, {}, 0, request.step, request.info, {}, {}};
   for (auto& shard : shards) {
-    part.files.push_back(write_shard(storage, folder, shard));
+    part.files.push_back(write_shard(storage, folder, shard, stop));
     describe(shard, Digests::taken, part);
   }
   if (first) part.files.push_back(write_file(storage, folder, state_name, request.state));
   return part_text(part);
+}
+
+/// What the ranks will write: what each says of it, and the bytes of all.
+struct Intent {
+  std::vector<std::string> parts;
+  std::int64_t bytes = 0;
+};
+
+/// Step 0 of a save: each rank says what it will write, and plans its files.
+template <Communicator C>
+Intent gather_intent(C& comm, SaveRequest const& request, std::vector<ShardFile>& shards) {
+  std::string mine;
+  std::int64_t bytes = std::ssize(request.state);
+  together(comm, [&] {
+    shards = plan_shards(request.pieces, comm.rank());
+    Manifest planned{{}, {}, 0, request.step, request.info, {}, {}};
+    for (auto const& shard : shards) {
+      describe(shard, Digests::none, planned);
+      bytes += shard.size;
+    }
+    mine = part_text(planned);
+  });
+  Intent intent{gather_texts(comm, mine), 0};
+  for (auto const& size : gather_texts(comm, std::to_string(bytes)))
+    intent.bytes += std::stoll(size);
+  return intent;
+}
+
+/// The entry that a save will be.
+template <Storage S>
+SaveResult result_at(S& storage, SaveRequest const& request, Place const& place) {
+  auto entry = text(EntryName{request.step, place.generation});
+  if (!request.info.health.finite) entry = ".diag-" + entry;
+  return {entry, storage.where(entry), place.save_id, place.generation, 0};
+}
+
+/// Steps 5 and 6, on the first rank: joins what all have written to one manifest, and makes it
+/// visible. Returns the bytes of all files.
+template <Storage S>
+std::int64_t commit_parts(S& storage, SaveRequest const& request, Place const& place,
+                          std::vector<std::string> const& parts, ReadBack read_back) {
+  auto manifest = merged(parts);
+  manifest.run_id = place.run_id;
+  manifest.save_id = place.save_id;
+  manifest.generation = place.generation;
+  manifest.info = request.info;
+  auto const entry = result_at(storage, request, place).entry;
+  commit(storage, manifest, place.folder, entry, read_back);
+  if (request.info.health.finite) hint(storage, entry);
+  std::int64_t total = 0;
+  for (auto const& file : manifest.files) total += file.size;
+  return total;
 }
 
 /// Steps 2 to 6 of a save: from the folder to the commit.
@@ -208,22 +261,10 @@ SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place cons
   together(comm,
            [&] { mine = write_part(storage, place.folder, shards, request, comm.rank() == 0); });
   auto const parts = gather_texts(comm, mine);
-  auto entry = text(EntryName{request.step, place.generation});
-  if (!request.info.health.finite) entry = ".diag-" + entry;
-  SaveResult result{entry, storage.where(entry), place.save_id, place.generation, 0};
-  auto const bytes = from_first_rank(comm, [&] {
-    auto manifest = merged(parts);
-    manifest.run_id = place.run_id;
-    manifest.save_id = place.save_id;
-    manifest.generation = place.generation;
-    manifest.info = request.info;
-    commit(storage, manifest, place.folder, entry, options.read_back);
-    if (request.info.health.finite) hint(storage, entry);
-    std::int64_t total = 0;
-    for (auto const& file : manifest.files) total += file.size;
-    return std::to_string(total);
-  });
-  result.bytes = std::stoll(bytes);
+  auto result = result_at(storage, request, place);
+  result.bytes = std::stoll(from_first_rank(comm, [&] {
+    return std::to_string(commit_parts(storage, request, place, parts, options.read_back));
+  }));
   return result;
 }
 
@@ -237,22 +278,9 @@ SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place cons
 template <Communicator C, Storage S>
 SaveResult save(C& comm, S& storage, SaveRequest const& request, SaveOptions options = {}) {
   std::vector<detail::ShardFile> shards;
-  std::string mine;
-  together(comm, [&] {
-    shards = detail::plan_shards(request.pieces, comm.rank());
-    Manifest planned{{}, {}, 0, request.step, request.info, {}, {}};
-    for (auto const& shard : shards) describe(shard, detail::Digests::none, planned);
-    mine = detail::part_text(planned);
-  });
-  auto const parts = gather_texts(comm, mine);
-  std::int64_t bytes = std::ssize(request.state);
-  for (auto const& shard : shards) bytes += shard.size;
-  auto const sizes = gather_texts(comm, std::to_string(bytes));
-  auto const agreed = from_first_rank(comm, [&] {
-    std::int64_t total = 0;
-    for (auto const& size : sizes) total += std::stoll(size);
-    return detail::prepare(storage, detail::merged(parts), total);
-  });
+  auto const intent = detail::gather_intent(comm, request, shards);
+  auto const agreed = from_first_rank(
+      comm, [&] { return detail::prepare(storage, detail::merged(intent.parts), intent.bytes); });
   auto const place = detail::place_from(agreed);
   SaveResult result;
   auto const write = [&] {

@@ -62,6 +62,12 @@ template <class F> auto with_strategy(TrainingConfig const& config, F const& f) 
              : with_region.template operator()<Duplicated>();
 }
 
+/// Whether a rank needs memory for a copy of what it saves.
+inline bool saves_in_background(TrainingConfig const& config) {
+  auto const& exp = config.exp_manager;
+  return exp.create_checkpoint_callback && exp.async_checkpointing;
+}
+
 /// This rank's stages of the Llama that a configuration describes, on the ranks of its world. The
 /// pipeline is the outermost axis. @throws ConfigError, PlanError
 template <class Region, class World>

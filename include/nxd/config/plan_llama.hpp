@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <nxd/checkpoint/snapshot.hpp>
 #include <nxd/config/check_llama.hpp>
 #include <nxd/config/llama_parts.hpp>
 #include <nxd/plan/step_plan.hpp>
 #include <nxd/tensor/xtensor.hpp>
+#include <nxd/train/pieces.hpp>
 
 namespace nxd {
 
@@ -36,6 +38,9 @@ inline RankPlan plan_rank(TrainingConfig const& config, LlamaConfig const& model
   return with_strategy(config, [&]<class Region, class Strategy>() {
     auto const llama = make_llama<Region>(world, config, model);
     auto optimizer = make_optimizer<Strategy>(world, config, llama);
+    std::optional<Snapshot<typename decltype(world)::backend>> snapshot;
+    if (saves_in_background(config))
+      snapshot.emplace(total_bytes(training_pieces(llama, optimizer, Holding::owned)));
     return dry_run(world, llama, optimizer, machine.kernels);
   });
 }

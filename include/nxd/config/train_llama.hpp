@@ -8,8 +8,6 @@
 #include <vector>
 
 #include <nxd/checkpoint/huggingface.hpp>
-#include <nxd/checkpoint/retention.hpp>
-#include <nxd/checkpoint/save.hpp>
 #include <nxd/comm/recorder.hpp>
 #include <nxd/config/llama_parts.hpp>
 #include <nxd/config/llama_state.hpp>
@@ -18,6 +16,7 @@
 #include <nxd/train/curve.hpp>
 #include <nxd/train/pieces.hpp>
 #include <nxd/train/progress.hpp>
+#include <nxd/train/saving.hpp>
 #include <nxd/train/trainer.hpp>
 
 namespace nxd {
@@ -63,12 +62,15 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
         optimizer_(make_optimizer<Strategy>(world_, config, model_)),
         folder_(run_folder(config)),
         storage_(folder_ + "/checkpoints"),
+        saving_(world_.comm, storage_, retention(config)),
         log_(out, comm.rank()),
         out_(out) {
     world_.whereabouts = &this_process();
     set_products(config.precision.type);
     state_ = {model, layout_.seq_length, 0, 0, 0};
     initialize(model_, static_cast<std::uint64_t>(config.seed));
+    if (saves_in_background(config))
+      saving_.in_background(total_bytes(training_pieces(model_, optimizer_, Holding::owned)));
     start();
   }
 
@@ -88,7 +90,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     if (schedule.first > schedule.last) {
       log_.info("nothing to do: the checkpoint is at step " + std::to_string(state_.steps) +
                 ", and the run ends with step " + std::to_string(schedule.last));
-      return saved_;
+      return {};
     }
     std::optional<StepTracer<World>> tracer;
     if (tracing)
@@ -102,14 +104,26 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
                       schedule.last);
     auto h = hooks(writer, progress);
     if (tracer) h.begin = [&](std::int64_t step) { try_to_trace([&] { tracer->before(step); }); };
-    train(world_, model_, optimizer_, schedule, h);
+    try {
+      train(world_, model_, optimizer_, schedule, h);
+    } catch (Error const& e) {  // on all ranks alike
+      if (e.code == ExitCode::non_finite || e.code == ExitCode::requeue) saving_.finish();
+      throw;
+    }
+    save_last(schedule);
     if (tracer) try_to_trace([&] { tracer->finish(); });
     progress.finish();
     if (world_.rank() == 0) detail::draw_losses(out_, folder_);
-    return saved_;
+    return saving_.newest();
   }
 
  private:
+  static Retention retention(TrainingConfig const& config) {
+    Retention keep;
+    keep.newest = config.exp_manager.checkpoint_callback_params.save_top_k;
+    return keep;
+  }
+
   BatchSizes batch_sizes() const {
     return {config_.data.global_batch_size, config_.data.micro_batch_size, layout_.data_parallel};
   }
@@ -172,11 +186,9 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
       if (writer) writer->write(m);
       progress.update(m);
     };
-    h.save = [this, &progress](std::int64_t step, StepMetrics const& m) {
-      save_checkpoint(step, m);
-      progress.note("saved " + *saved_);
-      retire_checkpoints();
-    };
+    h.boundary = [this] { saving_.boundary(); };
+    h.save = [this](std::int64_t step, StepMetrics const& m) { saving_.save(request(step, m)); };
+    saving_.tell = [&progress](std::string const& line) { progress.note(line); };
     return h;
   }
 
@@ -188,15 +200,14 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     return std::min(there, static_cast<std::int64_t>(wanted));
   }
 
-  void save_checkpoint(std::int64_t step, StepMetrics const& m) {
+  SaveRequest request(std::int64_t step, StepMetrics const& m) {
     state_.steps = step;
     state_.consumed_samples = step * config_.data.global_batch_size;
     state_.tokens = m.tokens;
+    last_metrics_ = m;
     SaveRequest request;
     request.step = step;
-    request.pieces = model_pieces(model_, Holding::owned);
-    for (auto& piece : optimizer_pieces(model_, optimizer_, Holding::owned))
-      request.pieces.push_back(std::move(piece));
+    request.pieces = training_pieces(model_, optimizer_, Holding::owned);
     request.state = to_text(state_);
     request.info.layout = {{"dp", layout_.data_parallel},
                            {"pp", model_.along().count},
@@ -205,20 +216,16 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     request.info.dataset_fp = detail::hex(data_.train.fingerprint());
     request.info.tokenizer_fp = detail::hex(ByteTokenizer::fingerprint());
     request.info.health = {true, m.grad_norm, m.loss};
-    saved_ = save(world_.comm, storage_, request).path;
+    return request;
   }
 
-  /// Removes what `save_top_k` leaves no room for. That it cannot is no reason to stop.
-  void retire_checkpoints() {
-    if (world_.rank() != 0) return;
-    Retention keep;
-    keep.newest = config_.exp_manager.checkpoint_callback_params.save_top_k;
-    if (!resumed_from_.empty()) keep.pinned.push_back(resumed_from_);
-    try {
-      prune(storage_, keep);
-    } catch (Error const& reason) {
-      log_.warning(std::string("an old checkpoint stays: ") + reason.what());
-    }
+  /// Waits for the last save. What a run ends with is worth a second try, and an error if that
+  /// fails too; where no save is wanted at the end, there is nothing to try.
+  void save_last(RunSchedule const& schedule) {
+    saving_.finish();
+    if (saving_.unsaved_step() != schedule.last) return;
+    saving_.save_now(request(schedule.last, last_metrics_));
+    if (saving_.unsaved_step()) throw IoError(saving_.failure());
   }
 
   /// Where the run starts: from what the configuration names, from its own newest checkpoint, or
@@ -227,7 +234,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     auto const& exp = config_.exp_manager;
     if (exp.resume_from_checkpoint && config_.model.weight_init_only)
       return take_weights(*exp.resume_from_checkpoint);
-    auto pieces = all_pieces();
+    auto const pieces = training_pieces(model_, optimizer_, Holding::all);
     if (exp.resume_from_checkpoint) {
       auto const path = checkpoint_path(*exp.resume_from_checkpoint);
       PosixStorage from(path.directory);
@@ -235,19 +242,14 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
                      path.directory);
     }
     if (!exp.resume_if_exists) return;
-    if (auto const loaded = resume(world_.comm, storage_, pieces)) {
+    LoadOptions options;
+    if (exp.allow_fresh_start) options.fresh_start = FreshStart::allowed;
+    if (auto const loaded = resume(world_.comm, storage_, pieces, options)) {
       for (auto const& reason : loaded->skipped) log_.warning("passed over: " + reason);
       resumed(*loaded, storage_.where(""));
     } else if (!exp.resume_ignore_no_checkpoint) {
       log_.info("no checkpoint in " + storage_.where("") + " yet: a fresh start");
     }
-  }
-
-  std::vector<Piece> all_pieces() {
-    auto pieces = model_pieces(model_, Holding::all);
-    for (auto& piece : optimizer_pieces(model_, optimizer_, Holding::all))
-      pieces.push_back(std::move(piece));
-    return pieces;
   }
 
   /// Weights alone, from a checkpoint of ours or from a Hugging Face folder; training begins anew.
@@ -275,7 +277,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     state_ = state;
     state_.model = model;
     optimizer_.set_steps(state.steps);
-    if (storage_.where("") == directory) resumed_from_ = loaded.entry;
+    if (storage_.where("") == directory) saving_.pin(loaded.entry);
     log_.info("resumed from " + where + " at step " + std::to_string(state.steps));
   }
 
@@ -316,10 +318,10 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   LlamaState state_;
   std::string folder_;
   PosixStorage storage_;
-  std::string resumed_from_;  ///< an entry of storage_, or empty
+  Saving<Xt, Recorder<C>, PosixStorage> saving_;
+  StepMetrics last_metrics_;  ///< of the step that was saved last
   Logger log_;
   std::ostream& out_;
-  std::optional<std::string> saved_;
 };
 
 /// Trains what a configuration describes. Strategies are compiled; the configuration chooses among

@@ -103,8 +103,10 @@ struct ExperimentConfig {
   std::optional<std::string> explicit_log_dir;
   bool resume_if_exists = false;
   bool resume_ignore_no_checkpoint = false;
+  bool allow_fresh_start = false;
   std::optional<std::string> resume_from_checkpoint;
   bool create_checkpoint_callback = true;
+  bool async_checkpointing = false;
   CheckpointConfig checkpoint_callback_params;
 
   bool operator==(ExperimentConfig const&) const = default;

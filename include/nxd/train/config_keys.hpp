@@ -56,11 +56,14 @@ template <class Table> void describe(Table& t, ExperimentConfig& c) {
   t.key("resume_if_exists", c.resume_if_exists, any(), "go on from the newest checkpoint");
   t.key("resume_ignore_no_checkpoint", c.resume_ignore_no_checkpoint, any(),
         "start anew where there is none");
+  t.key("allow_fresh_start", c.allow_fresh_start, any(),
+        "start anew where there are checkpoints and none can be loaded");
   t.key("resume_from_checkpoint", c.resume_from_checkpoint, any(),
         "checkpoint to go on from; with model.weight_init_only a Hugging Face folder will do");
   t.key("create_checkpoint_callback", c.create_checkpoint_callback, any(), "save checkpoints");
   t.section("checkpoint_callback_params", c.checkpoint_callback_params, "when to save");
-  t.only("async_checkpointing", false, "checkpoints are saved while training waits");
+  t.key("async_checkpointing", c.async_checkpointing, any(),
+        "training goes on while a copy of its state is saved; nxd plan counts the copy");
   t.only("log_parameter_norm", false, "this program logs the norm of gradients alone");
   for (auto name :
        {"log_gradient_norm", "log_local_rank_0_only", "log_global_rank_0_only",

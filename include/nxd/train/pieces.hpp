@@ -22,8 +22,9 @@ void add_pieces(std::vector<Piece>& pieces, std::vector<Portion> const& portions
                 std::string const& suffix, std::string const& kind, T* elements) {
   for (auto const& p : portions) {
     if (p.size() == 0) continue;
-    auto const bytes = std::as_writable_bytes(
-        std::span<T>(elements + p.offset, static_cast<std::size_t>(p.size())));
+    auto* const first = elements == nullptr ? nullptr : elements + p.offset;  // none in a dry run
+    auto const bytes =
+        std::as_writable_bytes(std::span<T>(first, static_cast<std::size_t>(p.size())));
     pieces.push_back({p.name + suffix, p.shape, Box{p.start, p.extent}, dtype_v<T>, bytes, kind});
   }
 }
@@ -63,6 +64,14 @@ std::vector<Piece> optimizer_pieces(Model const& model, Optimizer<Strategy, Worl
       detail::add_pieces(pieces, held, "." + std::string(names[k]), "optim",
                          B::data(state.moment[k]));
   });
+  return pieces;
+}
+
+/// A rank's pieces of all that training changes.
+template <class Model, class Optimizer>
+std::vector<Piece> training_pieces(Model const& model, Optimizer const& optimizer, Holding which) {
+  auto pieces = model_pieces(model, which);
+  for (auto& piece : optimizer_pieces(model, optimizer, which)) pieces.push_back(std::move(piece));
   return pieces;
 }
 

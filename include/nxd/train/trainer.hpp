@@ -37,6 +37,8 @@ struct Hooks {
   std::function<double(std::int64_t step)> rate;
   /// After each step.
   std::function<void(StepMetrics const&)> report;
+  /// Between steps: after each step, before what comes next is saved.
+  std::function<void()> boundary;
   /// After step s, when it is time.
   std::function<void(std::int64_t step, StepMetrics const&)> save;
 };
@@ -89,6 +91,7 @@ void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule c
                       " and the gradient norm " + std::to_string(report.grad_norm) +
                       "; nothing was updated; lower model.optim.lr or set "
                       "trainer.gradient_clip_val");
+    if (hooks.boundary) hooks.boundary();
     bool const end = step == schedule.last && schedule.save_at_end;
     if (hooks.save && (due(schedule.save_every) || end)) {
       Traced const save(world.trace, "save", [] { return "save"; });
