@@ -121,8 +121,17 @@ template <Storage S> class AsyncSave {
       auto const failure = work_.valid() ? work_.get() : std::string();
       detail::raise_first(gather_texts(comm, failure));
       switch (stage_) {
-        case Stage::preparing: write(broadcast_text(comm, text_), first); break;
-        case Stage::writing: commit(gather_texts(comm, text_), first); break;
+        case Stage::preparing:
+          place_ = detail::place_from(broadcast_text(comm, text_));
+          stage_ = Stage::writing;
+          write(wave_ = 0, comm.rank());
+          break;
+        case Stage::writing:
+          if (++wave_ < detail::waves(options_, comm.size()))
+            write(wave_, comm.rank());
+          else
+            commit(gather_texts(comm, text_), first);
+          break;
         case Stage::committing:
           text_ = broadcast_text(comm, first ? std::to_string(bytes_) + " " + text_ : "");
           end_.saved = detail::result_at(storage_, request_, place_);
@@ -139,12 +148,11 @@ template <Storage S> class AsyncSave {
     return {};
   }
 
-  void write(std::string const& agreed, bool first) {
-    place_ = detail::place_from(agreed);
-    stage_ = Stage::writing;
-    work([this, first] {
-      text_ =
-          detail::write_part(storage_, place_.folder, shards_, request_, first, stop_.get_token());
+  void write(std::int64_t wave, std::int64_t rank) {
+    if (detail::wave_of(options_, rank) != wave) return;
+    work([this, rank] {
+      text_ = detail::write_part(storage_, place_.folder, shards_, request_, rank == 0,
+                                 stop_.get_token());
     });
   }
 
@@ -183,6 +191,7 @@ template <Storage S> class AsyncSave {
   std::function<void()> afterwards_;
   std::vector<detail::ShardFile> shards_;  ///< point into `request_`
   detail::Place place_;
+  std::int64_t wave_ = 0;   ///< of ranks that write
   std::string text_;        ///< what the work has to tell
   std::int64_t bytes_ = 0;  ///< of all files
   SaveEnd end_;

@@ -32,6 +32,7 @@ enum class ReadBack : std::uint8_t {
 /// How to save.
 struct SaveOptions {
   ReadBack read_back = ReadBack::sizes;
+  std::int64_t writers = 0;  ///< ranks that write at a time; 0: all, 1: one after the other
 };
 
 /// What was saved.
@@ -253,13 +254,24 @@ std::int64_t commit_parts(S& storage, SaveRequest const& request, Place const& p
   return total;
 }
 
+/// Ranks write in waves, if not all may at a time.
+inline std::int64_t wave_of(SaveOptions const& options, std::int64_t rank) {
+  return options.writers > 0 ? rank / options.writers : 0;
+}
+inline std::int64_t waves(SaveOptions const& options, std::int64_t ranks) {
+  return wave_of(options, ranks - 1) + 1;
+}
+
 /// Steps 2 to 6 of a save: from the folder to the commit.
 template <Communicator C, Storage S>
 SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place const& place,
                      std::vector<ShardFile>& shards, SaveOptions const& options) {
   std::string mine;
-  together(comm,
-           [&] { mine = write_part(storage, place.folder, shards, request, comm.rank() == 0); });
+  for (std::int64_t wave = 0; wave < waves(options, comm.size()); ++wave)
+    together(comm, [&] {
+      if (wave_of(options, comm.rank()) == wave)
+        mine = write_part(storage, place.folder, shards, request, comm.rank() == 0);
+    });
   auto const parts = gather_texts(comm, mine);
   auto result = result_at(storage, request, place);
   result.bytes = std::stoll(from_first_rank(comm, [&] {

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include <nxd/config/llama_stages.hpp>
+#include <nxd/train/pieces.hpp>
 #include <nxd/train/pipeline_step.hpp>
 
 namespace nxd {
@@ -66,6 +67,11 @@ template <class F> auto with_strategy(TrainingConfig const& config, F const& f) 
 inline bool saves_in_background(TrainingConfig const& config) {
   auto const& exp = config.exp_manager;
   return exp.create_checkpoint_callback && exp.async_checkpointing;
+}
+
+/// What a rank saves.
+inline Holding saved_by_each(TrainingConfig const& config) {
+  return config.exp_manager.save_xser ? Holding::shared : Holding::owned;
 }
 
 /// This rank's stages of the Llama that a configuration describes, on the ranks of its world. The

@@ -6,7 +6,6 @@
 #include <nxd/config/llama_parts.hpp>
 #include <nxd/plan/step_plan.hpp>
 #include <nxd/tensor/xtensor.hpp>
-#include <nxd/train/pieces.hpp>
 
 namespace nxd {
 
@@ -40,7 +39,7 @@ inline RankPlan plan_rank(TrainingConfig const& config, LlamaConfig const& model
     auto optimizer = make_optimizer<Strategy>(world, config, llama);
     std::optional<Snapshot<typename decltype(world)::backend>> snapshot;
     if (saves_in_background(config))
-      snapshot.emplace(total_bytes(training_pieces(llama, optimizer, Holding::owned)));
+      snapshot.emplace(total_bytes(training_pieces(llama, optimizer, saved_by_each(config))));
     return dry_run(world, llama, optimizer, machine.kernels);
   });
 }

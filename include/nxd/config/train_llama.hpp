@@ -70,7 +70,8 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     state_ = {model, layout_.seq_length, 0, 0, 0};
     initialize(model_, static_cast<std::uint64_t>(config.seed));
     if (saves_in_background(config))
-      saving_.in_background(total_bytes(training_pieces(model_, optimizer_, Holding::owned)));
+      saving_.in_background(
+          total_bytes(training_pieces(model_, optimizer_, saved_by_each(config_))));
     start();
   }
 
@@ -207,7 +208,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     last_metrics_ = m;
     SaveRequest request;
     request.step = step;
-    request.pieces = training_pieces(model_, optimizer_, Holding::owned);
+    request.pieces = training_pieces(model_, optimizer_, saved_by_each(config_));
     request.state = to_text(state_);
     request.info.layout = {{"dp", layout_.data_parallel},
                            {"pp", model_.along().count},
@@ -228,6 +229,14 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     if (saving_.unsaved_step()) throw IoError(saving_.failure());
   }
 
+  LoadOptions options() const {
+    auto const& exp = config_.exp_manager;
+    LoadOptions options;
+    if (exp.allow_fresh_start) options.fresh_start = FreshStart::allowed;
+    options.reading = exp.load_xser ? Reading::shared : Reading::each;
+    return options;
+  }
+
   /// Where the run starts: from what the configuration names, from its own newest checkpoint, or
   /// anew.
   void start() {
@@ -238,13 +247,11 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     if (exp.resume_from_checkpoint) {
       auto const path = checkpoint_path(*exp.resume_from_checkpoint);
       PosixStorage from(path.directory);
-      return resumed(load(world_.comm, from, entry_of(world_.comm, from, path), pieces),
+      return resumed(load(world_.comm, from, entry_of(world_.comm, from, path), pieces, options()),
                      path.directory);
     }
     if (!exp.resume_if_exists) return;
-    LoadOptions options;
-    if (exp.allow_fresh_start) options.fresh_start = FreshStart::allowed;
-    if (auto const loaded = resume(world_.comm, storage_, pieces, options)) {
+    if (auto const loaded = resume(world_.comm, storage_, pieces, options())) {
       for (auto const& reason : loaded->skipped) log_.warning("passed over: " + reason);
       resumed(*loaded, storage_.where(""));
     } else if (!exp.resume_ignore_no_checkpoint) {
@@ -261,7 +268,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     } else {
       auto const path = checkpoint_path(from);
       PosixStorage folder(path.directory);
-      load(world_.comm, folder, entry_of(world_.comm, folder, path), pieces);
+      load(world_.comm, folder, entry_of(world_.comm, folder, path), pieces, options());
     }
     log_.info("weights from " + from);
   }

@@ -107,6 +107,8 @@ struct ExperimentConfig {
   std::optional<std::string> resume_from_checkpoint;
   bool create_checkpoint_callback = true;
   bool async_checkpointing = false;
+  bool save_xser = true;
+  bool load_xser = true;
   CheckpointConfig checkpoint_callback_params;
 
   bool operator==(ExperimentConfig const&) const = default;

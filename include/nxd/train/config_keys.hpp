@@ -64,12 +64,15 @@ template <class Table> void describe(Table& t, ExperimentConfig& c) {
   t.section("checkpoint_callback_params", c.checkpoint_callback_params, "when to save");
   t.key("async_checkpointing", c.async_checkpointing, any(),
         "training goes on while a copy of its state is saved; nxd plan counts the copy");
+  t.key("save_xser", c.save_xser, any(),
+        "ranks that hold the same weights share the writing; false: the first writes them");
+  t.key("load_xser", c.load_xser, any(),
+        "of ranks that need the same weights one reads and sends them; false: each reads");
   t.only("log_parameter_norm", false, "this program logs the norm of gradients alone");
-  for (auto name :
-       {"log_gradient_norm", "log_local_rank_0_only", "log_global_rank_0_only",
-        "create_tensorboard_logger", "ckpt_ptl_version", "enable_recovery_time_instrumentation",
-        "save_xser", "load_xser", "save_bf16", "use_datetime_version", "version", "log_step_timing",
-        "create_wandb_logger", "create_mlflow_logger"})
+  for (auto name : {"log_gradient_norm", "log_local_rank_0_only", "log_global_rank_0_only",
+                    "create_tensorboard_logger", "ckpt_ptl_version",
+                    "enable_recovery_time_instrumentation", "save_bf16", "use_datetime_version",
+                    "version", "log_step_timing", "create_wandb_logger", "create_mlflow_logger"})
     t.ignored(name);
 }
 
