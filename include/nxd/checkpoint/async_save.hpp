@@ -133,10 +133,8 @@ template <Storage S> class AsyncSave {
             commit(gather_texts(comm, text_), first);
           break;
         case Stage::committing:
-          text_ = broadcast_text(comm, first ? std::to_string(bytes_) + " " + text_ : "");
-          end_.saved = detail::result_at(storage_, request_, place_);
-          end_.saved->bytes = std::stoll(text_);
-          end_.afterwards_failed = text_.substr(text_.find(' ') + 1);
+          end_.saved = detail::result_from(storage_, place_, broadcast_text(comm, text_));
+          end_.afterwards_failed = broadcast_text(comm, afterwards_failed_);
           return ended();
         case Stage::removing:
         case Stage::none: return ended();
@@ -160,9 +158,9 @@ template <Storage S> class AsyncSave {
     stage_ = Stage::committing;
     if (!first) return;
     work([this, parts = std::move(parts)] {
-      bytes_ = detail::commit_parts(storage_, request_, place_, parts, options_.read_back);
+      text_ = detail::commit_parts(storage_, request_, place_, parts, options_.read_back);
       auto const failure = afterwards_ ? detail::failure_of(afterwards_) : std::string();
-      text_ = failure.substr(failure.find(' ') + 1);
+      afterwards_failed_ = failure.substr(failure.find(' ') + 1);
     });
   }
 
@@ -191,9 +189,9 @@ template <Storage S> class AsyncSave {
   std::function<void()> afterwards_;
   std::vector<detail::ShardFile> shards_;  ///< point into `request_`
   detail::Place place_;
-  std::int64_t wave_ = 0;   ///< of ranks that write
-  std::string text_;        ///< what the work has to tell
-  std::int64_t bytes_ = 0;  ///< of all files
+  std::int64_t wave_ = 0;  ///< of ranks that write
+  std::string text_;       ///< what the work has to tell
+  std::string afterwards_failed_;
   SaveEnd end_;
   std::stop_source stop_;
   std::future<std::string> work_;  ///< its failure, or nothing

@@ -8,6 +8,7 @@
 
 #include <nxd/checkpoint/agree.hpp>
 #include <nxd/checkpoint/entry.hpp>
+#include <nxd/checkpoint/finite.hpp>
 #include <nxd/checkpoint/sweep.hpp>
 #include <nxd/checkpoint/verify.hpp>
 
@@ -51,6 +52,7 @@ namespace detail {
 inline std::string part_text(Manifest const& part) {
   return to_text(Json(Json::Object{{"step", count_json(part.step)},
                                    {"config_hash", Json(part.info.config_hash)},
+                                   {"finite", Json(part.info.health.finite)},
                                    {"files", files_json(part)},
                                    {"tensors", tensors_json(part)}}));
 }
@@ -61,6 +63,7 @@ inline Manifest part_from(std::string const& text) {
   Manifest part;
   part.step = view["step"].count();
   part.info.config_hash = view["config_hash"].string();
+  part.info.health.finite = view["finite"].boolean();
   read_contents(view, part);
   return part;
 }
@@ -74,6 +77,7 @@ inline Manifest merged(std::vector<std::string> const& parts) {
       throw Error(ExitCode::desync, "save: rank " + std::to_string(r) +
                                         " is at another step or has another configuration than "
                                         "the first");
+    all.info.health.finite = all.info.health.finite && part.info.health.finite;
     merge(part, all);
   }
   for (auto const& [key, tensor] : all.tensors) {
@@ -195,6 +199,8 @@ std::string write_part(S& storage, std::string const& folder, std::vector<ShardF
                        SaveRequest const& request, bool first, std::stop_token const& stop = {}) {
   Manifest part{{}, {}, 0, request.step, request.info, {}, {}};
   for (auto& shard : shards) {
+    for (auto const* piece : shard.pieces)
+      if (!all_finite(piece->dtype, piece->bytes)) part.info.health.finite = false;
     part.files.push_back(write_shard(storage, folder, shard, stop));
     describe(shard, Digests::taken, part);
   }
@@ -228,30 +234,33 @@ Intent gather_intent(C& comm, SaveRequest const& request, std::vector<ShardFile>
   return intent;
 }
 
-/// The entry that a save will be.
-template <Storage S>
-SaveResult result_at(S& storage, SaveRequest const& request, Place const& place) {
-  auto entry = text(EntryName{request.step, place.generation});
-  if (!request.info.health.finite) entry = ".diag-" + entry;
-  return {entry, storage.where(entry), place.save_id, place.generation, 0};
-}
-
 /// Steps 5 and 6, on the first rank: joins what all have written to one manifest, and makes it
-/// visible. Returns the bytes of all files.
+/// visible. Returns the name of the entry and the bytes of all files, as text.
 template <Storage S>
-std::int64_t commit_parts(S& storage, SaveRequest const& request, Place const& place,
-                          std::vector<std::string> const& parts, ReadBack read_back) {
+std::string commit_parts(S& storage, SaveRequest const& request, Place const& place,
+                         std::vector<std::string> const& parts, ReadBack read_back) {
   auto manifest = merged(parts);
   manifest.run_id = place.run_id;
   manifest.save_id = place.save_id;
   manifest.generation = place.generation;
+  auto const finite = manifest.info.health.finite;
   manifest.info = request.info;
-  auto const entry = result_at(storage, request, place).entry;
+  manifest.info.health.finite = finite;
+  auto entry = text(EntryName{request.step, place.generation});
+  if (!finite) entry = ".diag-" + entry;
   commit(storage, manifest, place.folder, entry, read_back);
-  if (request.info.health.finite) hint(storage, entry);
+  if (finite) hint(storage, entry);
   std::int64_t total = 0;
   for (auto const& file : manifest.files) total += file.size;
-  return total;
+  return entry + " " + std::to_string(total);
+}
+
+/// What was saved, by what `commit_parts` has said.
+template <Storage S>
+SaveResult result_from(S& storage, Place const& place, std::string const& said) {
+  auto const entry = said.substr(0, said.find(' '));
+  return {entry, storage.where(entry), place.save_id, place.generation,
+          std::stoll(said.substr(entry.size()))};
 }
 
 /// Ranks write in waves, if not all may at a time.
@@ -273,11 +282,9 @@ SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place cons
         mine = write_part(storage, place.folder, shards, request, comm.rank() == 0);
     });
   auto const parts = gather_texts(comm, mine);
-  auto result = result_at(storage, request, place);
-  result.bytes = std::stoll(from_first_rank(comm, [&] {
-    return std::to_string(commit_parts(storage, request, place, parts, options.read_back));
-  }));
-  return result;
+  return result_from(storage, place, from_first_rank(comm, [&] {
+                       return commit_parts(storage, request, place, parts, options.read_back);
+                     }));
 }
 
 }  // namespace detail

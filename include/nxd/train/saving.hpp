@@ -84,6 +84,9 @@ template <class B, Communicator C, Storage S> class Saving {
 
   void note(SaveEnd const& end) {
     unsaved_step_.reset();
+    if (end.saved && end.saved->entry.starts_with(".diag-"))
+      return tell("warning: the weights of step " + std::to_string(end.step) +
+                  " are not finite; for somebody to look at: " + end.saved->path);
     if (end.saved) {
       newest_ = end.saved->path;
       tell("saved " + *newest_);
