@@ -3,7 +3,8 @@
 #
 #   tests/run.sh [--full] [--build DIR]
 #
-#   --full       the unit tests again under the address and the thread sanitizer (DIR-asan, DIR-tsan)
+#   --full       long versions of tests that have one (they see NXD_FULL=1), and the unit tests again
+#                under the address and the thread sanitizer (DIR-asan, DIR-tsan)
 #   --build DIR  where to build (build/release)
 #   --help       this text
 #
@@ -87,7 +88,9 @@ everything=()
 for component in MPI OPENMP BLAS XTENSOR YAML JSON CLI; do
   everything+=(-D "NXD_WITH_$component=ON")
 done
+if [[ $full == yes ]]; then export NXD_FULL=1; fi
 build_and_test release "$build" all "${everything[@]}" -D NXD_BUILD_BENCHMARKS=ON
+unset NXD_FULL
 if [[ $full == yes ]]; then
   build_and_test asan "$build-asan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
   everything+=(-D NXD_WITH_OPENMP=OFF)

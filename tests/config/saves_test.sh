@@ -3,9 +3,10 @@
 # again and again, ends where one ends that was left alone, and never goes back behind a checkpoint that it
 # has told of; a full disk does not end a run; the end of a run waits for its last save.
 source "$(dirname "${BASH_SOURCE[0]}")/program.sh"
-kills=${NXD_KILLS:-8}
+kills=8
 [[ -z ${NXD_FULL:-} ]] || kills=200
-RANDOM=${NXD_SEED:-$$}; seed=${NXD_SEED:-$$}
+seed=${NXD_SEED:-$$}
+RANDOM=$seed
 
 sums 1500
 cat > run.yaml <<'YAML'

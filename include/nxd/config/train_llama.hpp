@@ -120,8 +120,10 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
 
  private:
   static Retention retention(TrainingConfig const& config) {
+    auto const& saving = config.exp_manager.checkpoint_callback_params;
     Retention keep;
-    keep.newest = config.exp_manager.checkpoint_callback_params.save_top_k;
+    keep.newest = saving.save_top_k;
+    keep.every = saving.keep_every_n_train_steps.value_or(0);
     return keep;
   }
 

@@ -86,6 +86,7 @@ struct TrainerConfig {
 struct CheckpointConfig {
   std::optional<std::int64_t> every_n_train_steps;
   std::int64_t save_top_k = 3;
+  std::optional<std::int64_t> keep_every_n_train_steps;
   std::string monitor = "step";
   BestIs mode = BestIs::max;
   bool save_last = true;

@@ -38,6 +38,8 @@ template <class Table> void describe(Table& t, TrainerConfig& c) {
 template <class Table> void describe(Table& t, CheckpointConfig& c) {
   t.key("every_n_train_steps", c.every_n_train_steps, at_least(1), "steps between checkpoints");
   t.key("save_top_k", c.save_top_k, at_least(-1), "newest checkpoints that stay; -1: all");
+  t.key("keep_every_n_train_steps", c.keep_every_n_train_steps, at_least(1),
+        "checkpoints of these steps stay besides the newest");
   t.key("monitor", c.monitor, one_of({"step"}), "what tells the better checkpoint: the later one");
   t.key("mode", c.mode, any(), "whether more or less of it is better");
   t.key("save_last", c.save_last, any(), "save at the end of the run too");
