@@ -97,7 +97,7 @@ Microbatch random_batch(std::int64_t tokens, std::int64_t vocabulary) {
   return batch;
 }
 
-/// Trains, saves every 6 steps in the background, and says what that costs.
+/// Trains, saves every 4 steps in the background, and says what that costs.
 template <class World, class Model, class Optimizer>
 void measure_training(Mpi& comm, World& world, Model const& model, Optimizer& optimizer,
                       PosixStorage& storage, Microbatch const& batch, Table& table) {
@@ -106,7 +106,7 @@ void measure_training(Mpi& comm, World& world, Model const& model, Optimizer& op
   AsyncSave<PosixStorage> save(storage);
   std::vector<double> quiet, beside, copies, stalls, lasted;
   double stall = 0;
-  constexpr int every = 6, saves = 5;
+  constexpr int every = 4, saves = 5;
   for (int step = -2; step < every * saves; ++step) {
     bool const busy = save.under_way();
     auto const time = timed(
