@@ -6,6 +6,7 @@
 #include <nxd/autodiff/cross_entropy.hpp>
 #include <nxd/autodiff/elementwise.hpp>
 #include <nxd/autodiff/embedding.hpp>
+#include <nxd/autodiff/linear_cross_entropy.hpp>
 #include <nxd/autodiff/recompute.hpp>
 #include <nxd/autodiff/rename.hpp>
 #include <nxd/autodiff/rotary.hpp>
@@ -144,6 +145,58 @@ TEST_CASE("the gradients of the cross-entropy are slopes, whatever its options")
             auto const labels = integers<Labels>(x.world(), {3, 0, 9, 6, 2, 9});
             return cross_entropy<V>(scale(5, x), labels, 9, o.smoothing, o.z_loss);
           }) < bound);
+}
+
+TEST_CASE("the gradients of a head with its loss are slopes, however many tokens at a time") {
+  for (std::int64_t const tokens : {0, 1, 4})
+    for (auto const& o : {CrossEntropyOptions{}, CrossEntropyOptions{0.2, 0.3}}) {
+      CAPTURE(tokens);
+      CHECK(error<Of<B, S, D>, Of<V, D>>([&](auto x, auto w) {
+              auto& world = x.world();
+              auto const labels = integers<Labels>(world, {3, 0, 9, 6, 2, 9});
+              auto const weights =
+                  world.constant(world.template make<Of<B, S>>(Uniform<double>{7}));
+              return linear_cross_entropy<V>(scale(5, x), scale(2, w), labels, weights, 9, o,
+                                             {tokens});
+            }) < bound);
+    }
+}
+
+TEST_CASE("a head with its loss is the product and the loss, and gathers where others did") {
+  W world;
+  auto const x = world.random<Of<B, S, D>>();
+  auto const w = world.random<Of<V, D>>();
+  auto const labels = integers<Labels>(world, {3, 0, 9, 6, 2, 9});
+  auto const weights = world.constant(world.make<Of<B, S>>(Uniform<double>{7}));
+  auto const fused = [&] { return linear_cross_entropy<V>(x, w, labels, weights, 9, {}, {4}); };
+  auto const apart = [&] {
+    return contract<Shape<>>(cross_entropy<V>(contract(x, w), labels, 9), weights);
+  };
+  auto const flops = [&](auto const& run) {
+    auto const before = world.ledger.flops;
+    run();
+    world.forget();
+    return world.ledger.flops - before;
+  };
+  CHECK(data(fused().value())[0] == doctest::Approx(data(apart().value())[0]).epsilon(1e-14));
+  world.forget();
+  CHECK_FALSE(x.has_grad());  // nothing is gathered without a backward pass
+  CHECK(flops([&] { world.unrecorded(fused); }) == 2 * 6 * 7 * 4);
+  CHECK(flops(fused) == 6 * 6 * 7 * 4);
+  world.backward(apart());
+  std::vector<double> const once(data(w.grad()), data(w.grad()) + 28);
+  world.backward(fused());
+  for (std::size_t i = 0; i < once.size(); ++i)
+    CHECK(data(w.grad())[i] == doctest::Approx(2 * once[i]).epsilon(1e-12));
+}
+
+TEST_CASE("tokens at a time fill 64 MiB with logits, or are as many as features, in even parts") {
+  constexpr TokensAtATime how;
+  CHECK(how.of(2048, 288, 4 * 32000) == 512);
+  CHECK(how.of(100, 288, 4 * 32000) == 100);
+  CHECK(how.of(4096, 4096, 4 * 128256) == 4096);
+  CHECK(how.of(8192, 4096, 4 * 128256) == 4096);
+  CHECK(how.of(0, 4096, 4 * 128256) == 0);
 }
 
 TEST_CASE("an ignored label costs nothing and pulls at nothing") {

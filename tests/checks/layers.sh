@@ -18,7 +18,7 @@ BEGIN {
   # Which headers may include which package.
   border["boost/"] = border["mpi.h"] = "^nxd/comm/mpi\\.hpp$"
   border["xtensor/"] = "^nxd/tensor/xtensor\\.hpp$"
-  border["xsimd/"] = border["cblas.h"] = "^nxd/tensor/(xtensor|kernels/simd[a-z_]*)\\.hpp$"
+  border["xsimd/"] = border["cblas.h"] = "^nxd/tensor/(xtensor|kernels/simd[a-z0-9_]*)\\.hpp$"
   border["yaml-cpp/"] = "^nxd/config/yaml\\.hpp$"
   border["CLI/"] = "^nxd/config/command(s/[a-z_]+)?\\.hpp$"
   border["nlohmann/"] = "^nxd/checkpoint/json\\.hpp$"

@@ -244,8 +244,9 @@ constexpr Bad table[] = {
      "run.yaml:23: model.optim.sched is 3, but a section of keys is wanted"},
     {"precision:\n  type: fp32", "precision: fp32",
      "run.yaml:26: precision is fp32, but a section of keys is wanted"},
-    {"  type: fp32", "  type: bf16SR",
-     "run.yaml:27: precision.type is bf16SR, but this program has only fp32 or fp32_bf16x3"},
+    {"  type: fp32", "  type: fp8",
+     "run.yaml:27: precision.type is fp8, but it must be fp32 or fp32_bf16x3 or mixed_precision or "
+     "mixed_precisionSR or bf16SR or manual"},
     {"precision:", "model_alignment_strategy: {peft: {lora_rank: 16}}\nprecision:",
      "run.yaml:26: model_alignment_strategy is set, but this program has no fine-tuning (sft, dpo, "
      "orpo, peft); leave it out"},

@@ -110,6 +110,13 @@ exact 4 dp-pp $pp=2 $zero1 $schedule=zb-h1 $batch=8
 exact 4 dp-tp $tp=2 $sp $zero1
 exact 4 dp-tp-saves $tp=2 $sp $zero1 "${saves[@]}" model.num_kv_heads=1 $d.kv_replicator=2
 exact 4 dp-pp-saves $pp=2 $schedule=zb-v "${saves[@]}" model.vocab_size=301
+bf16=precision.type=mixed_precision
+exact 1 bf16 $bf16 $batch=6
+exact 1 bf16-by-chance precision.type=bf16SR $recompute=selective
+exact 1 bf16-manual precision.type=manual precision.xla_use_bf16=1 precision.master_weights=true
+exact 2 bf16-tp $bf16 $tp=2 $sp
+exact 2 bf16-dp-zero1 $bf16 $zero1 model.vocab_size=301
+exact 2 bf16-pp precision.type=mixed_precisionSR $pp=2 $schedule=zb-v $zero1
 wait
 [[ $(places < one/plan.json | cut -d' ' -f2) -gt 500000 ]] || fail "a plan of one rank says no memory"
 [[ -e failures ]] || echo "$(cat */runs/*/metrics.jsonl | wc -l) steps of $(ls -d */runs | wc -l) runs were as planned, to the byte"

@@ -36,17 +36,17 @@ train() {
 tp2=(distributed_strategy.{tensor_model_parallel_size=2,sequence_parallel=true})
 pp2=(distributed_strategy.pipeline_model_parallel_size=2)
 
-# same_losses A B [KEY]: runs A and B have told the same steps, 1, 2, 3 and so on, with the same losses
-# (or what is told under KEY, at some of the steps) within 2e-6 of them.
+# same_losses A B [KEY [BOUND]]: runs A and B have told the same steps, 1, 2, 3 and so on, with the same
+# losses (or what is told under KEY, at some of the steps) within 2e-6 of them, or BOUND.
 same_losses() {
-  local name key=${3:-loss}
+  local name key=${3:-loss} bound=${4:-2e-6}
   for name in "$1" "$2"; do
     sed -nE 's/.*"step": ?([0-9]+).*"'"$key"'": ?([^,}]+).*/\1 \2/p' "runs/$name/metrics.jsonl" > "$name.losses"
   done
-  awk -v key="$key" '
+  awk -v key="$key" -v bound="$bound" '
     NR == FNR { loss[$1] = $2; ++wanted; next }
     { ++steps; off = $2 - loss[$1]; if (off < 0) off = -off
-      if ((key == "loss" && $1 != steps) || !($1 in loss) || !(off <= 2e-6 * loss[$1])) {
+      if ((key == "loss" && $1 != steps) || !($1 in loss) || !(off <= bound * loss[$1])) {
         print "step " $1 ": " loss[$1] " and " $2; bad = 1 } }
     END { exit bad || steps == 0 || steps != wanted }' "$1.losses" "$2.losses"
 }
@@ -108,6 +108,15 @@ train 2 chain "${tp2[@]}" trainer.max_steps=3 || die "TP 2 does not train"
 train 2 chain "${pp2[@]}" trainer.max_steps=5 || die "PP 2 does not go on where TP 2 ended"
 train 1 chain || die "one rank does not go on where PP 2 ended"
 same_losses short chain || fail "TP 2, then PP 2, then one rank have other losses than one rank"
+
+train 2 shorter "${tp2[@]}" precision.type=mixed_precision trainer.max_steps=2 || die "TP 2 does not train in bf16"
+train 2 shorter "${pp2[@]}" precision.type=bf16SR distributed_strategy.zero1=true trainer.max_steps=4 ||
+  die "PP 2 in bf16 does not go on from masters"
+train 1 shorter trainer.max_steps=6 || die "floats do not go on from bf16"
+train 2 shorter precision.type=mixed_precisionSR distributed_strategy.zero1=true ||
+  die "bf16 does not go on from floats"
+same_losses short shorter loss 0.01 || fail "bf16 and floats in turn have other losses than floats"
+same_losses short shorter > /dev/null && fail "bf16 has the losses of floats"
 
 # ---- export, start from it, generate -------------------------------------------------------------
 

@@ -20,24 +20,19 @@ namespace {
 constexpr std::int64_t middle = 15;
 
 struct Directory {
-  std::string path =
-      (std::filesystem::temp_directory_path() / ("nxd-resume-" + std::to_string(::getpid())))
-          .string();
+  inline static int count = 0;
+  std::string path = (std::filesystem::temp_directory_path() /
+                      ("nxd-resume-" + std::to_string(::getpid()) + "-" + std::to_string(count++)))
+                         .string();
   ~Directory() { std::filesystem::remove_all(path); }
 };
-
-template <class Model, class Optimizer>
-std::vector<Piece> pieces(Model const& model, Optimizer const& optimizer, Holding which) {
-  auto all = model_pieces(model, which);
-  for (auto& piece : optimizer_pieces(model, optimizer, which)) all.push_back(std::move(piece));
-  return all;
-}
 
 /// A whole run that saves before step 15; or the second half of one, from what was saved.
 enum class Stretch { whole, second_half };
 
-template <class Region, class Strategy>
-Outcome run(test::Job const& job, std::string const& directory, Stretch part) {
+template <class Region, class Strategy, class Backend = Xt>
+Outcome run(test::Job const& job, std::string const& directory, Stretch part,
+            WeightPrecision precision = {}) {
   std::vector<Outcome> ranks(static_cast<std::size_t>(job.dp * job.tp));
   Threads::run(job.dp * job.tp, [&](Threads::Rank rank) {
     PosixStorage storage(directory);
@@ -47,17 +42,18 @@ Outcome run(test::Job const& job, std::string const& directory, Stretch part) {
       if (part == Stretch::whole) {
         SaveRequest request;
         request.step = middle;
-        request.pieces = pieces(model, optimizer, Holding::owned);
+        request.pieces = training_pieces(model, optimizer, Holding::owned);
         request.state = "{}";
         save(rank, storage, request);
       } else {
-        auto const loaded = resume(rank, storage, pieces(model, optimizer, Holding::all));
+        auto const loaded = resume(rank, storage, training_pieces(model, optimizer, Holding::all));
         optimizer.set_steps(loaded.value().manifest.step);
+        optimizer.give_weights(model);
       }
       return true;
     };
     ranks[static_cast<std::size_t>(rank.rank())] =
-        train_small<Region, Strategy, Xt>(rank, job, between);
+        train_small<Region, Strategy, Backend>(rank, job, between, precision);
   });
   return merged(ranks);
 }
@@ -96,4 +92,37 @@ TEST_CASE("a run that is resumed in another layout continues the same curve") {
   check(run<Duplicated, Replicated<AdamW>>({.tp = 4}, directory.path, Stretch::second_half));
   check(run<SequenceParallel<Seq>, Zero1<AdamW>>({.dp = 4, .accumulate = 2}, directory.path,
                                                  Stretch::second_half));
+}
+
+TEST_CASE("a run in bf16 that is resumed goes on with the same bits, masters or none") {
+  constexpr WeightPrecision by_chance{.master = false, .rounding = Rounding::stochastic};
+  for (auto const& precision : {WeightPrecision{}, by_chance}) {
+    Directory const directory;
+    test::Job const job{.dp = 2, .tp = 2};
+    auto whole =
+        run<Duplicated, Zero1<AdamW>, XtBf16>(job, directory.path, Stretch::whole, precision);
+    auto const rest =
+        run<Duplicated, Zero1<AdamW>, XtBf16>(job, directory.path, Stretch::second_half, precision);
+    whole.losses = second_half(whole.losses);
+    whole.norms = second_half(whole.norms);
+    CHECK(rest == whole);
+  }
+}
+
+TEST_CASE("floats go on from what bf16 has saved, and bf16 from floats") {
+  Directory const shorts, floats;
+  auto const zero1 = [&](auto backend, std::string const& path, Stretch part, std::int64_t tp) {
+    using Backend = typename decltype(backend)::type;
+    return run<Duplicated, Zero1<AdamW>, Backend>({.tp = tp}, path, part);
+  };
+  std::type_identity<Xt> const in_floats;
+  std::type_identity<XtBf16> const in_shorts;
+  auto const a = zero1(in_shorts, shorts.path, Stretch::whole, 2);
+  auto const b = zero1(in_floats, floats.path, Stretch::whole, 1);
+  auto const there = zero1(in_floats, shorts.path, Stretch::second_half, 1);
+  auto const back = zero1(in_shorts, floats.path, Stretch::second_half, 2);
+  for (std::size_t i = 0; i < there.losses.size(); ++i) {
+    CHECK(there.losses[i] == doctest::Approx(second_half(a.losses)[i]).epsilon(0.005));
+    CHECK(back.losses[i] == doctest::Approx(second_half(b.losses)[i]).epsilon(0.005));
+  }
 }

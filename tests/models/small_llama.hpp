@@ -36,6 +36,7 @@ struct Job {
   std::int64_t global_batch = 16;
   std::int64_t seq = 12;
   std::int64_t steps = 30;
+  double rate = 3e-3;
 
   std::int64_t micro_batch() const { return global_batch / (dp * accumulate); }
 };
@@ -77,16 +78,16 @@ struct Outcome {
 
 /// Notes a rank's own part of the parameters.
 template <class Model> void keep_parameters(Model const& model, Outcome& outcome) {
+  using T = typename Model::element;
   for (auto const& piece : model_pieces(model, Holding::owned)) {
     auto& elements = outcome.parameters[piece.name];
-    using T = typename Model::element;
     auto const columns = piece.box.extent.back();
     for (std::int64_t i = 0; i < static_cast<std::int64_t>(piece.bytes.size() / sizeof(T)); ++i) {
       T value;
       std::memcpy(&value, piece.bytes.data() + i * static_cast<std::int64_t>(sizeof(T)), sizeof(T));
       auto const row = piece.shape.size() > 1 ? piece.box.start[0] + i / columns : 0;
       elements[row * piece.shape.back() + piece.box.start.back() + i % columns] =
-          static_cast<double>(value);
+          static_cast<double>(widen(value));
     }
   }
 }
@@ -94,20 +95,21 @@ template <class Model> void keep_parameters(Model const& model, Outcome& outcome
 /// Trains the small Llama. `between(step, model, optimizer)` is called before each step.
 template <class Region, class Strategy, class Backend,
           template <class, class> class Attention = GroupedQueryAttention, class C>
-Outcome train_small(C comm, Job const& job, auto const& between) {
+Outcome train_small(C comm, Job const& job, auto const& between, WeightPrecision precision = {}) {
   auto const config = small_llama();
   World<LlamaPlan, Backend, C> world(
       make_plan(config, {job.dp, job.tp, job.micro_batch(), job.seq, 0}), comm);
   Llama<Region, decltype(world), Attention> const model(world, config);
   initialize(model, 5);
-  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0});
+  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0},
+                                                 precision);
   auto const place = line<DP>(world.plan, comm.rank()).place;
   Outcome outcome;
   for (std::int64_t step = 0; step < job.steps; ++step) {
     if (!between(step, model, optimizer)) continue;
     auto const batches = microbatches(job, step, place, config.vocab_size);
     auto const report =
-        train_step(world, model, optimizer, std::span<Microbatch const>(batches), 3e-3);
+        train_step(world, model, optimizer, std::span<Microbatch const>(batches), job.rate);
     outcome.losses.push_back(report.loss);
     outcome.norms.push_back(report.grad_norm);
   }

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <nxd/core/random.hpp>
 #include <nxd/tensor/dry.hpp>
 #include <nxd/tensor/kernels/simd.hpp>
 
@@ -93,11 +94,17 @@ TEST_CASE("Every dry kernel takes the price of its elements") {
     std::int64_t elements;
     std::function<void()> call;
   };
+  std::vector<Run> const runs{{1, 0, 0, 5}, {1, 5, 100, 7}};
   Rotary const turn{2, 3, 4, 10};
   Rows const rows{5, 0, 100, 7};
   CrossEntropy const loss{6, 11, 10, 0, -100};
   std::vector<Priced> const all{
       {Kernel::add, 12, [] { D::add(n, in, in, out); }},
+      {Kernel::cast, 12, [] { D::cast(n, in, out); }},
+      {Kernel::cast_stochastic, 12,
+       [&] {
+         D::cast_stochastic(std::span<Run const>(runs), Noise{{1, "x"}}, in, out);
+       }},
       {Kernel::axpy, 12, [] { D::axpy(n, 1.f, in, out); }},
       {Kernel::scale, 12, [] { D::scale(n, 1.f, in, out); }},
       {Kernel::transpose_blocks, 30, [] { D::transpose_blocks(2, 3, 5, in, out); }},

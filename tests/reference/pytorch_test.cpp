@@ -72,10 +72,11 @@ template <class Model> struct WithLossOf {
   using Tokens = typename Model::Tokens;
   static constexpr auto ignore_index = Model::ignore_index;
 
-  auto losses(auto const& ids, auto const& labels) const {
-    if (how.label_smoothing == 0 && how.z_loss == 0) return model.losses(ids, labels);
-    return cross_entropy<Vocab>(model.logits(ids), labels, ignore_index, how.label_smoothing,
-                                how.z_loss);
+  auto loss(auto const& ids, auto const& labels, auto const& weights) const {
+    if (how.label_smoothing == 0 && how.z_loss == 0) return model.loss(ids, labels, weights);
+    return contract<Shape<>>(cross_entropy<Vocab>(model.logits(ids), labels, ignore_index,
+                                                  how.label_smoothing, how.z_loss),
+                             weights);
   }
   void visit(auto const& f) const { model.visit(f); }
 };

@@ -64,7 +64,7 @@ constexpr auto rms_norm(Var<X, W> const& x, Var<Y, W> const& weight, double epsi
   static_assert(is_last_dim<D, X>, "rms_norm: its dimension must be the last one");
   auto& world = x.world();
   using B = typename W::backend;
-  using T = typename X::element;
+  using T = accumulator_t<typename X::element>;
   using Normal = Meeting<Along<D>, X, X, typename W::mesh>;
   Normal::check();
   using Scaled = detail::product_t<typename X::shape, relaid_t<X, typename Normal::layout>, Y, W>;
@@ -86,7 +86,7 @@ constexpr auto rms_norm(Var<X, W> const& x, Var<Y, W> const& weight, double epsi
         using dX = relaid_t<X, typename Meeting<ChainRule, dN, X, typename W::mesh>::layout>;
         using dW = detail::product_tensor_t<typename Y::shape, X, G, W>;
         auto const dx = world.template make<dX>();
-        auto const dw = world.template make<dW>();
+        auto const dw = world.template make<sum_of_t<dW>>();
         compute<B>([&](auto k) {
           k.rms_norm_pull(lines.count, lines.length, data(x), data(w), B::data(inverse), data(dz),
                           data(dx), data(dw));

@@ -68,7 +68,8 @@ constexpr auto attention(Var<Tensor<T, Shape<Batch, Seq, Heads, HeadDim>, LQ>, W
   auto const forward = 4 * sizes.batch * sizes.heads * sizes.queries * sizes.keys * sizes.head_dim /
                        (mask == Mask::causal ? 2 : 1);
   world.ledger.flops += forward;
-  auto const sums = B::template allocate<T>(sizes.batch * sizes.heads * sizes.queries);
+  auto const sums =
+      B::template allocate<accumulator_t<T>>(sizes.batch * sizes.heads * sizes.queries);
   auto const z = world.template make<Z>();
   compute<B>([&](auto kernels) {
     kernels.attention(sizes, data(q.value()), data(k.value()), data(v.value()), data(z),

@@ -32,8 +32,8 @@ template <class X, class... Ds> constexpr std::int64_t local_terms(auto const& p
 /// z = x y, or z += x y. On plain tensors: nothing here knows of gradients, and so the pullbacks
 /// below are checked by the very rules that check the forward pass.
 template <class Z, class W, class X, class Y, class B>
-constexpr void multiply(W& world, Local<X, B> const& x, Local<Y, B> const& y,
-                        typename Z::element* z, bool accumulate) {
+constexpr void multiply(W& world, Local<X, B> const& x, Local<Y, B> const& y, auto* z,
+                        bool accumulate) {
   B::kernels::multiply(product_of<X, Y, Z>(world.plan), data(x), data(y), z, accumulate);
 }
 

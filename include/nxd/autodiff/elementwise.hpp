@@ -44,7 +44,8 @@ template <class X, class W> constexpr auto scale(double a, Var<X, W> const& x) {
   auto const scaled = [&world, a]<class Y>(Local<Y, B> const& from) {
     auto const to = world.template make<Y>();
     compute<B>([&](auto k) {
-      k.scale(Y::local_size(world.plan), static_cast<typename Y::element>(a), data(from), data(to));
+      k.scale(Y::local_size(world.plan), static_cast<accumulator_t<typename Y::element>>(a),
+              data(from), data(to));
     });
     return to;
   };

@@ -28,10 +28,10 @@ constexpr auto look_up(Var<Tensor<I, Shape<Ds...>, L>, W> const& ids,
       Met{}, z,
       [g = table.slot(), &world, ids = ids.value(), rows](auto const& dz) {
         using dY = gradient_t<Y, typename W::mesh>;
-        g.template gather<dY>([&](T* sum, [[maybe_unused]] bool accumulate) {
+        g.template gather<dY>([&](auto* sum, [[maybe_unused]] bool accumulate) {
           [[maybe_unused]] auto const size = dY::local_size(world.plan);
           if constexpr (B::has_elements)
-            if (!accumulate) std::fill_n(sum, size, T{});
+            if (!accumulate) std::fill_n(sum, size, std::remove_pointer_t<decltype(sum)>{});
           compute<B>([&](auto k) { k.scatter_add_rows(rows, data(ids), data(dz), sum); });
         });
       },

@@ -11,14 +11,14 @@ namespace nxd {
 
 /// Cosines and sines of every position's angles: [positions][head_dim / 2].
 template <class B> struct Angles {
-  using T = typename B::element;
+  using T = accumulator_t<typename B::element>;
   std::int64_t half = 0;  ///< of the head dimension
   typename B::template buffer<T> cosines{}, sines{};
 };
 
 /// The angles position * frequencies[i] for `positions` positions. Computed in double.
 template <class B> Angles<B> make_angles(std::int64_t positions, auto const& frequencies) {
-  using T = typename B::element;
+  using T = typename Angles<B>::T;
   auto const half = static_cast<std::int64_t>(std::size(frequencies));
   Angles<B> angles{half, B::template allocate<T>(positions * half),
                    B::template allocate<T>(positions * half)};

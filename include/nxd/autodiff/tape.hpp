@@ -21,6 +21,21 @@ template <class G, class B> struct Cell {
   Local<G, B> gradient{};
   bool has_gradient = false;
   bool outlives_steps = false;  ///< a weight's: nothing within the step waits for it
+
+  constexpr Local<G, B>& sum() { return gradient; }
+};
+
+/// Likewise, where elements are too short to sum many: a weight's gradient is in `sum`, that of
+/// other values in `gradient`.
+template <class G, class B>
+requires OtherThan<G, sum_of_t<G>>
+struct Cell<G, B> {
+  Local<G, B> gradient{};
+  Local<sum_of_t<G>, B> total{};
+  bool has_gradient = false;
+  bool outlives_steps = false;
+
+  constexpr Local<sum_of_t<G>, B>& sum() { return total; }
 };
 
 /// Nodes come from where the backend says, if it does: a steady step then asks the system for

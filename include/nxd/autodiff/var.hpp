@@ -17,6 +17,7 @@ template <class X, class World> class Slot {
  public:
   using backend = typename World::backend;
   using gradient = gradient_t<X, typename World::mesh>;
+  using total = sum_of_t<gradient>;  ///< what that of a weight is summed in
   using Cell = detail::Cell<gradient, backend>;
 
   constexpr Slot(World& world, Cell* cell) : world_(&world), cell_(cell) {}
@@ -27,12 +28,20 @@ template <class X, class World> class Slot {
   /// The gradient of a weight, or of what else outlives the step: nothing in the step waits for it.
   constexpr bool outlives_steps() const { return cell_->outlives_steps; }
 
-  /// Adds g to the gradient. Every pullback ends here, so a wrong one does not compile.
+  /// Adds g, which may be of floats where the gradient is of bf16. Every pullback ends here, so a
+  /// wrong one does not compile.
   template <class G> constexpr void accumulate(Local<G, backend> const& g) const {
-    static_assert(matches<Expected<gradient>, Got<G>>,
-                  "pullback: the gradient has the wrong layout");
-    if constexpr (std::same_as<G, gradient>)
-      if (wanted()) add(g);
+    using Wanted = with_element_t<gradient, typename G::element>;
+    static_assert(matches<Expected<Wanted>, Got<G>>, "pullback: the gradient has the wrong layout");
+    static_assert(std::same_as<G, gradient> || std::same_as<G, total> || !std::same_as<G, Wanted>,
+                  "pullback: the gradient has elements of another type; cast it");
+    if constexpr (std::same_as<G, gradient> || std::same_as<G, total>)
+      if (wanted()) {
+        if (outlives_steps())
+          add(cell_->sum(), g);
+        else
+          add(cell_->gradient, g);
+      }
   }
 
   /// Likewise, for what can be computed in place: `f(sum, accumulate)` writes the gradient to `sum`
@@ -41,29 +50,38 @@ template <class X, class World> class Slot {
     static_assert(matches<Expected<gradient>, Got<G>>,
                   "pullback: the gradient has the wrong layout");
     if (!wanted()) return;
-    For<backend> const purpose(cell_->outlives_steps ? MemoryUse::gradients
-                                                     : MemoryUse::activations);
-    if (cell_->has_gradient && backend::is_shared(cell_->gradient.data)) {
-      auto const g = world_->template make<gradient>();
-      if constexpr (has_kernels<backend>) f(data(g), false);
-      return add(g);
-    }
-    if (!cell_->has_gradient) cell_->gradient = world_->template make<gradient>();
-    if constexpr (has_kernels<backend>) f(data(cell_->gradient), cell_->has_gradient);
-    cell_->has_gradient = true;
+    For<backend> const purpose(outlives_steps() ? MemoryUse::gradients : MemoryUse::activations);
+    if (outlives_steps())
+      gather_in(cell_->sum(), f);
+    else
+      gather_in(cell_->gradient, f);
   }
 
  private:
-  constexpr void add(Local<gradient, backend> const& g) const {
-    auto& sum = cell_->gradient;
-    if (!std::exchange(cell_->has_gradient, true)) {
-      sum = g;
-      return;
+  template <class S> constexpr void gather_in(Local<S, backend>& sum, auto const& f) const {
+    if (cell_->has_gradient && backend::is_shared(sum.data)) {
+      auto const g = world_->template make<S>();
+      if constexpr (has_kernels<backend>) f(data(g), false);
+      return add(sum, g);
     }
-    auto const n = gradient::local_size(world_->plan);
+    if (!cell_->has_gradient) sum = world_->template make<S>();
+    if constexpr (has_kernels<backend>) f(data(sum), cell_->has_gradient);
+    cell_->has_gradient = true;
+  }
+
+  template <class S, class G>
+  constexpr void add(Local<S, backend>& sum, Local<G, backend> const& g) const {
+    auto const n = S::local_size(world_->plan);
+    bool const first = !std::exchange(cell_->has_gradient, true);
+    if constexpr (std::same_as<S, G>) {
+      if (first) return void(sum = g);
+    } else if (first) {
+      sum = world_->template make<S>();
+      return compute<backend>([&](auto k) { k.cast(n, data(g), data(sum)); });
+    }
     if (!backend::is_shared(sum.data))
       return compute<backend>([&](auto k) { k.axpy(n, 1, data(g), data(sum)); });
-    auto const fresh = world_->template make<gradient>();
+    auto const fresh = world_->template make<S>();
     compute<backend>([&](auto k) { k.add(n, data(sum), data(g), data(fresh)); });
     sum = fresh;
   }
@@ -91,14 +109,16 @@ template <class X, class World> class Var {
   /// The value as a constant: what is made of it has no part in its gradient.
   constexpr Var detached() const { return {*world_, value_}; }
 
-  /// What has been gathered so far; only a parameter or a variable keeps it after the backward
-  /// pass.
-  constexpr Local<gradient, backend> const& grad() const { return cell_->gradient; }
+  /// What has been gathered so far, in floats where X is of bf16; only a parameter or a variable
+  /// keeps it after the backward pass.
+  constexpr Local<sum_of_t<gradient>, backend> const& grad() const { return cell_->sum(); }
   constexpr bool has_grad() const { return cell_ != nullptr && cell_->has_gradient; }
 
   /// Forgets the gradient.
   constexpr void clear_grad() const {
-    if (cell_ != nullptr) *cell_ = Cell{{}, false, cell_->outlives_steps};
+    if (cell_ == nullptr) return;
+    cell_->sum() = {};
+    cell_->has_gradient = false;
   }
 
  private:

@@ -57,8 +57,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
       using T = typename X::element;
       std::fill_n(data(made), X::local_size(plan), T{});
       for_each_run(local_part<X>(plan, rank()), [&](auto local, auto global, auto length) {
-        for (std::int64_t i = 0; i < length; ++i)
-          data(made)[local + i] = static_cast<T>(f(global + i));
+        for (std::int64_t i = 0; i < length; ++i) data(made)[local + i] = narrow<T>(f(global + i));
       });
     }
     return made;
@@ -158,6 +157,9 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
 
   /// Forgets the operations recorded so far, without a backward pass.
   constexpr void forget() { tape_.drop_until(nullptr); }
+
+  /// Operations are recorded: a backward pass may follow.
+  constexpr bool records() const { return recording_; }
 
   /// What `program` computes is not recorded: it needs no memory but for its results.
   constexpr auto unrecorded(auto const& program) {

@@ -23,22 +23,6 @@ template <class T> std::span<T> exchange_space(std::size_t n) {
   return std::span<T>(space).first(n);
 }
 
-/// What a sum of many T is held in: the short floats are rounded once, at the end.
-template <class T> using Wide = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
-
-template <class T> Wide<T> widen(T x) {
-  if constexpr (std::is_same_v<T, bf16>)
-    return to_float(x);
-  else
-    return x;
-}
-template <class T> T narrow(Wide<T> x) {
-  if constexpr (std::is_same_v<T, bf16>)
-    return to_bf16(x);
-  else
-    return x;
-}
-
 /// The larger of the two, the first where they are equal. A NaN stays.
 template <class T> T larger(T a, T b) {
   if constexpr (std::is_floating_point_v<T>)
@@ -51,7 +35,7 @@ template <class T> T larger(T a, T b) {
 /// what has been joined stays near; `out` may be one of the values.
 template <class T> void join(Op op, std::int64_t count, auto const& of, std::span<T> out) {
   constexpr std::size_t piece = 1024;
-  Wide<T> joined[piece];
+  accumulator_t<T> joined[piece];
   for (std::size_t first = 0; first < out.size(); first += piece) {
     auto const n = std::min(piece, out.size() - first);
     for (std::int64_t rank = 0; rank < count; ++rank) {

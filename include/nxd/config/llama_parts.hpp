@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <type_traits>
-
 #include <nxd/config/llama_stages.hpp>
 #include <nxd/train/pieces.hpp>
 #include <nxd/train/pipeline_step.hpp>
@@ -12,19 +10,19 @@ namespace nxd {
 namespace detail {
 
 /// The update that a configuration describes.
-inline AdamW update_of(OptimConfig const& o, std::type_identity<AdamW>) {
+inline AnyUpdate update_of(OptimConfig const& o) {
+  if (o.name == OptimizerName::sgd) {
+    Sgd update;
+    update.momentum = o.momentum;
+    update.weight_decay = o.weight_decay;
+    return {update};
+  }
   AdamW update;
   update.beta1 = o.betas[0];
   update.beta2 = o.betas[1];
   update.epsilon = o.eps;
   update.weight_decay = o.weight_decay;
-  return update;
-}
-inline Sgd update_of(OptimConfig const& o, std::type_identity<Sgd>) {
-  Sgd update;
-  update.momentum = o.momentum;
-  update.weight_decay = o.weight_decay;
-  return update;
+  return {update};
 }
 
 inline Clip clip_of(TrainingConfig const& config) {
@@ -42,25 +40,43 @@ inline Recompute recompute_of(TrainingConfig const& config) {
 }  // namespace detail
 
 /// How the products of a run are made. A process has one run.
-inline void set_products(std::string const& precision) {
-  product_mode() = precision == "fp32_bf16x3" ? ProductMode::bf16x3 : ProductMode::fp32;
+inline void set_products(PrecisionType precision) {
+  product_mode() =
+      precision == PrecisionType::fp32_bf16x3 ? ProductMode::bf16x3 : ProductMode::fp32;
 }
 
-/// The strategies that are compiled: calls `f.operator()<Region, Strategy>()` for those that the
-/// configuration names. Region is how activations live between blocks, Strategy how the optimizer
-/// is spread.
-template <class F> auto with_strategy(TrainingConfig const& config, F const& f) {
-  auto const with_region = [&]<class Region>() {
-    bool const zero1 = config.distributed_strategy.zero1;
-    if (config.model.optim.name == OptimizerName::sgd)
-      return zero1 ? f.template operator()<Region, Zero1<Sgd>>()
-                   : f.template operator()<Region, Replicated<Sgd>>();
-    return zero1 ? f.template operator()<Region, Zero1<AdamW>>()
-                 : f.template operator()<Region, Replicated<AdamW>>();
-  };
-  return config.distributed_strategy.sequence_parallel
-             ? with_region.template operator()<SequenceParallel<Seq>>()
-             : with_region.template operator()<Duplicated>();
+/// Whether activations, and weights, are of bf16.
+inline bool is_bf16(PrecisionConfig const& c) {
+  switch (c.type) {
+    case PrecisionType::mixed_precision:
+    case PrecisionType::mixed_precisionSR:
+    case PrecisionType::bf16SR: return true;
+    case PrecisionType::manual: return c.xla_use_bf16 == "1" || c.xla_downcast_bf16 == "1";
+    default: return false;
+  }
+}
+
+/// How weights of bf16 are kept.
+inline WeightPrecision weight_precision(PrecisionConfig const& c, std::int64_t seed) {
+  WeightPrecision kept;
+  kept.seed = static_cast<std::uint64_t>(seed);
+  kept.master = c.type == PrecisionType::manual ? c.master_weights.value_or(false)
+                                                : c.type != PrecisionType::bf16SR;
+  if (c.type == PrecisionType::mixed_precisionSR || c.type == PrecisionType::bf16SR ||
+      (c.type == PrecisionType::manual && c.neuron_rt_stochastic_rounding_en == "1"))
+    kept.rounding = Rounding::stochastic;
+  return kept;
+}
+
+/// Calls `f.operator()<Backend>()` for what the numbers of a run are.
+template <class F> auto with_backend(PrecisionConfig const& precision, F const& f) {
+  return is_bf16(precision) ? f.template operator()<XtBf16>() : f.template operator()<Xt>();
+}
+
+/// Calls `f.operator()<Region>()` for how activations live between blocks.
+template <class F> auto with_region(DistributedConfig const& config, F const& f) {
+  return config.sequence_parallel ? f.template operator()<SequenceParallel<Seq>>()
+                                  : f.template operator()<Duplicated>();
 }
 
 /// Whether a rank needs memory for a copy of what it saves.
@@ -90,12 +106,11 @@ auto make_llama(World& world, TrainingConfig const& config, LlamaConfig const& m
 }
 
 /// The optimizer of that model.
-template <class Strategy, class World, class Model>
+template <class World, class Model>
 auto make_optimizer(World& world, TrainingConfig const& config, Model const& model) {
-  return Optimizer<Strategy, World>(
-      world, model,
-      detail::update_of(config.model.optim, std::type_identity<typename Strategy::update>{}),
-      detail::clip_of(config));
+  return Optimizer<Zero1OrReplicated<AnyUpdate>, World>(
+      world, model, detail::update_of(config.model.optim), detail::clip_of(config),
+      weight_precision(config.precision, config.seed), {config.distributed_strategy.zero1});
 }
 
 }  // namespace nxd

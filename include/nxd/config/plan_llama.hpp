@@ -26,21 +26,30 @@ inline std::vector<double> reordered(Schedule const& s, std::vector<double> cons
 
 }  // namespace detail
 
+/// `plan_rank` of a run whose numbers are those of Backend.
+template <class Backend>
+RankPlan plan_rank_of(TrainingConfig const& config, LlamaConfig const& model, std::int64_t ranks,
+                      std::int64_t rank, Machine const& machine) {
+  DryWorld<LlamaPlan, Backend> world(make_plan(model, llama_layout(config, ranks)),
+                                     dry_rank(rank, ranks, machine));
+  return with_region(config.distributed_strategy, [&]<class Region>() {
+    auto const llama = make_llama<Region>(world, config, model);
+    auto optimizer = make_optimizer(world, config, llama);
+    std::optional<Snapshot<typename decltype(world)::backend>> snapshot;
+    if (saves_in_background(config))
+      snapshot.emplace(total_bytes(training_pieces(llama, optimizer, saved_by_each(config))));
+    return dry_run(world, llama, optimizer, machine.kernels);
+  });
+}
+
 /// What a step of the run that a configuration describes will cost one of its ranks. Nothing is
 /// trained, no rank is started, no data is read. @throws ConfigError, PlanError if there is no such
 /// run
 inline RankPlan plan_rank(TrainingConfig const& config, LlamaConfig const& model,
                           std::int64_t ranks, std::int64_t rank, Machine const& machine) {
   check_countable(config, model, ranks);
-  DryWorld<LlamaPlan, Xt> world(make_plan(model, llama_layout(config, ranks)),
-                                dry_rank(rank, ranks, machine));
-  return with_strategy(config, [&]<class Region, class Strategy>() {
-    auto const llama = make_llama<Region>(world, config, model);
-    auto optimizer = make_optimizer<Strategy>(world, config, llama);
-    std::optional<Snapshot<typename decltype(world)::backend>> snapshot;
-    if (saves_in_background(config))
-      snapshot.emplace(total_bytes(training_pieces(llama, optimizer, saved_by_each(config))));
-    return dry_run(world, llama, optimizer, machine.kernels);
+  return with_backend(config.precision, [&]<class Backend>() {
+    return plan_rank_of<Backend>(config, model, ranks, rank, machine);
   });
 }
 
@@ -71,7 +80,7 @@ inline StepPlan plan_step(TrainingConfig const& config, LlamaConfig const& model
   auto const& d = config.distributed_strategy;
   auto const split = d.sequence_parallel ? d.tensor_model_parallel_size : 1;
   auto const residual = config.data.micro_batch_size * sequence_length(config) * model.hidden_size *
-                        static_cast<std::int64_t>(sizeof(float)) / split;
+                        (is_bf16(config.precision) ? 2 : 4) / split;
   settle(plan, machine, residual);
   return plan;
 }

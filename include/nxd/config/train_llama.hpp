@@ -43,11 +43,11 @@ inline void draw_losses(std::ostream& out, std::string const& folder) {
 
 }  // namespace detail
 
-/// One run of `nxd train` on one rank: a Llama under a strategy. Region is how activations live
-/// between blocks, Strategy how the optimizer is spread.
-template <class Region, class Strategy, Communicator C> class LlamaRun {
+/// One run of `nxd train` on one rank: a Llama whose numbers are those of Backend. Region is how
+/// activations live between blocks.
+template <class Backend, class Region, Communicator C> class LlamaRun {
  public:
-  using World = nxd::World<LlamaPlan, Xt, Recorder<C>>;
+  using World = nxd::World<LlamaPlan, Backend, Recorder<C>>;
   using Stage = Llama<Region, World>;
   using Model = Pipelined<Stage, World>;
 
@@ -59,7 +59,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
         data_(data),
         world_(make_plan(model, layout_), Recorder(comm)),
         model_(make_llama<Region>(world_, config, model)),
-        optimizer_(make_optimizer<Strategy>(world_, config, model_)),
+        optimizer_(make_optimizer(world_, config, model_)),
         folder_(run_folder(config)),
         storage_(folder_ + "/checkpoints"),
         saving_(world_.comm, storage_, retention(config)),
@@ -272,6 +272,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
       PosixStorage folder(path.directory);
       load(world_.comm, folder, entry_of(world_.comm, folder, path), pieces, options());
     }
+    optimizer_.take_weights(model_);
     log_.info("weights from " + from);
   }
 
@@ -286,6 +287,7 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
     state_ = state;
     state_.model = model;
     optimizer_.set_steps(state.steps);
+    optimizer_.give_weights(model_);
     if (storage_.where("") == directory) saving_.pin(loaded.entry);
     log_.info("resumed from " + where + " at step " + std::to_string(state.steps));
   }
@@ -323,19 +325,28 @@ template <class Region, class Strategy, Communicator C> class LlamaRun {
   Split data_;
   World world_;
   Model model_;
-  nxd::Optimizer<Strategy, World> optimizer_;
+  nxd::Optimizer<Zero1OrReplicated<AnyUpdate>, World> optimizer_;
   LlamaState state_;
   std::string folder_;
   PosixStorage storage_;
-  Saving<Xt, Recorder<C>, PosixStorage> saving_;
+  Saving<Backend, Recorder<C>, PosixStorage> saving_;
   StepMetrics last_metrics_;  ///< of the step that was saved last
   Logger log_;
   std::ostream& out_;
 };
 
-/// Trains what a configuration describes. Strategies are compiled; the configuration chooses among
-/// them. Each rank leaves a trace if one is asked for. @return where the last checkpoint is, if one
-/// was saved
+/// `train_llama` of a run whose numbers are those of Backend, when all that it needs is there.
+template <class Backend, Communicator C>
+std::optional<std::string> run_llama(C comm, TrainingConfig const& config, LlamaConfig const& model,
+                                     Split const& data, std::ostream& out,
+                                     std::optional<TraceRequest> const& tracing) {
+  return with_region(config.distributed_strategy, [&]<class Region>() {
+    return LlamaRun<Backend, Region, C>(comm, config, model, data, out).run(tracing);
+  });
+}
+
+/// Trains what a configuration describes. Each rank leaves a trace if one is asked for.
+/// @return where the last checkpoint is, if one was saved
 template <Communicator C>
 std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std::ostream& out,
                                        std::optional<TraceRequest> const& tracing = {}) {
@@ -344,10 +355,9 @@ std::optional<std::string> train_llama(C comm, TrainingConfig const& config, std
   auto const model = llama_config(config, ByteTokenizer::vocabulary());
   auto const data = open_data(config, model.vocab_size);
   check_agreement(comm, "data set", data.train.fingerprint());
-  auto const run = [&]<class Region, class Strategy>() {
-    return LlamaRun<Region, Strategy, C>(comm, config, model, data, out).run(tracing);
-  };
-  return with_strategy(config, run);
+  return with_backend(config.precision, [&]<class Backend>() {
+    return run_llama<Backend>(comm, config, model, data, out, tracing);
+  });
 }
 
 }  // namespace nxd

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 namespace nxd {
 
@@ -36,6 +37,27 @@ constexpr bf16 to_bf16_stochastic(float x, std::uint16_t noise) {
   auto const bits = std::bit_cast<std::uint32_t>(x);
   if ((bits & 0x7f800000) == 0x7f800000) return to_bf16(x);
   return {static_cast<std::uint16_t>((bits + noise) >> 16)};
+}
+
+/// What sums of many E are taken in, and what statistics of them are kept in: bf16 has too few
+/// bits.
+template <class E> struct Accumulator { using type = E; };
+template <> struct Accumulator<bf16> { using type = float; };
+template <class E> using accumulator_t = typename Accumulator<E>::type;
+
+/// A number as what arithmetic is done in, exactly.
+template <class E> constexpr accumulator_t<E> widen(E x) {
+  if constexpr (std::is_same_v<E, bf16>)
+    return to_float(x);
+  else
+    return x;
+}
+/// The number of type E that is nearest to x.
+template <class E> constexpr E narrow(auto x) {
+  if constexpr (std::is_same_v<E, bf16>)
+    return to_bf16(static_cast<float>(x));
+  else
+    return static_cast<E>(x);
 }
 
 /// The float that an fp16 stands for, exactly.

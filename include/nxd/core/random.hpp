@@ -7,6 +7,8 @@
 #include <numbers>
 #include <string_view>
 
+#include <nxd/core/dtype.hpp>
+
 namespace nxd {
 
 /// A 64-bit name for a text (FNV-1a), the same on every machine.
@@ -59,6 +61,34 @@ struct Stream {
   }
 };
 
+/// 16 random bits for every index, a function of (stream, index) alone: eight from one draw.
+struct Noise {
+  Stream stream;
+
+  constexpr std::uint16_t operator()(std::uint64_t i) const {
+    auto const words = stream.bits(i / 8, stream.high);
+    return static_cast<std::uint16_t>(words[i % 8 / 2] >> (i % 2 * 16));
+  }
+
+  /// Other bits for each of several tensors.
+  constexpr Noise of(std::uint64_t tensor) const {
+    auto other = *this;
+    other.stream.bits.key ^= tensor;
+    return other;
+  }
+
+  /// Calls `f(k, bits)` for k in [0, n), with the bits of index `first` + k. Cost: a draw for
+  /// eight.
+  constexpr void for_each(std::uint64_t first, std::int64_t n, auto const& f) const {
+    std::array<std::uint32_t, 4> words{};
+    for (std::int64_t k = 0; k < n; ++k) {
+      auto const i = first + static_cast<std::uint64_t>(k);
+      if (k == 0 || i % 8 == 0) words = stream.bits(i / 8, stream.high);
+      f(k, static_cast<std::uint16_t>(words[i % 8 / 2] >> (i % 2 * 16)));
+    }
+  }
+};
+
 /// Uniform numbers in [-1/2, 1/2), the i-th of a stream computed from i alone (SplitMix64).
 template <class T> struct Uniform {
   std::uint64_t stream = 0;
@@ -68,7 +98,7 @@ template <class T> struct Uniform {
     z *= 0x9e3779b97f4a7c15;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return static_cast<T>(static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53 - 0.5);
+    return narrow<T>(static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53 - 0.5);
   }
 };
 

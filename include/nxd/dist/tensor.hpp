@@ -102,6 +102,11 @@ template <class X> constexpr std::int64_t last_extent(auto const& plan) {
 /// The placement of tensor type X on axis A.
 template <class X, MeshAxis A> using placement_t = on_t<typename X::layout, A>;
 
+/// X with elements of another type.
+template <class X, class E> using with_element_t = Tensor<E, typename X::shape, typename X::layout>;
+/// X as a sum of many of its kind is held: of floats where X is of bf16.
+template <class X> using sum_of_t = with_element_t<X, accumulator_t<typename X::element>>;
+
 /// X with its layout changed to L, or with placement P in place of what it has on P's axis.
 template <class X, class L> using relaid_t = Tensor<typename X::element, typename X::shape, L>;
 template <class X, class P> using placed_t = relaid_t<X, with_t<typename X::layout, P>>;

@@ -50,9 +50,10 @@ std::vector<std::int32_t> generate(World& world, Model const& model,
       auto const ids = detail::constant_of<typename Model::Tokens>(world, window);
       auto const logits = model.logits(ids);
       auto const* const row = data(logits.value()) + (seen - 1) * classes;
-      return choose(
-          std::span<typename World::element const>(row, static_cast<std::size_t>(classes)), how,
-          static_cast<std::uint64_t>(tokens.size()));
+      using T = accumulator_t<typename World::element>;
+      std::vector<T> last(static_cast<std::size_t>(classes));
+      std::transform(row, row + classes, last.begin(), [](auto x) { return widen(x); });
+      return choose(std::span<T const>(last), how, static_cast<std::uint64_t>(tokens.size()));
     });
     if (stop(next)) break;
     tokens.push_back(next);

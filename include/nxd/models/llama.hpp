@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include <nxd/autodiff/cross_entropy.hpp>
 #include <nxd/autodiff/elementwise.hpp>
+#include <nxd/autodiff/linear_cross_entropy.hpp>
 #include <nxd/autodiff/recompute.hpp>
 #include <nxd/models/llama_config.hpp>
 #include <nxd/nn/attention.hpp>
@@ -112,20 +112,28 @@ class Llama {
   }
 
   /// The last stage: logits[Batch, Seq, Vocab], split over TP along the vocabulary.
-  auto head(Var<Residual, World> const& x) const {
-    auto const h = ColumnParallel<TP, Region>::template enter<Hidden>((*norm_)(x));
-    return contract(h, head_->weight);
-  }
+  auto head(Var<Residual, World> const& x) const { return contract(top(x), head_->weight); }
 
   /// The last stage: the loss of each token, loss[Batch, Seq]; 0 where its label is `ignore_index`.
   auto losses_of(Var<Residual, World> const& x, Var<Tokens, World> const& labels) const {
     return cross_entropy<Vocab>(head(x), labels, ignore_index);
   }
 
+  /// The last stage: the sum of these losses, each times its weight[Batch, Seq]. The logits of all
+  /// tokens never exist.
+  auto loss_of(Var<Residual, World> const& x, Var<Tokens, World> const& labels,
+               auto const& weights) const {
+    return linear_cross_entropy<Vocab>(top(x), head_->weight, labels, weights, ignore_index);
+  }
+
   /// All stages, one after the other.
   auto logits(Var<Tokens, World> const& ids) const { return head(pass(embed(ids))); }
   auto losses(Var<Tokens, World> const& ids, Var<Tokens, World> const& labels) const {
     return losses_of(pass(embed(ids)), labels);
+  }
+  auto loss(Var<Tokens, World> const& ids, Var<Tokens, World> const& labels,
+            auto const& weights) const {
+    return loss_of(pass(embed(ids)), labels, weights);
   }
 
   /// Calls `f(info, parameter, matrix)` for every parameter, in the order of the model.
@@ -164,6 +172,11 @@ class Llama {
   static constexpr std::int64_t ignore_index = -100;
 
  private:
+  /// What the head takes.
+  auto top(Var<Residual, World> const& x) const {
+    return ColumnParallel<TP, Region>::template enter<Hidden>((*norm_)(x));
+  }
+
   LlamaConfig config_;
   StageSpan span_;
   Recompute recompute_;

@@ -163,7 +163,7 @@ void initialize(Var<X, W> const& parameter, Init init, std::vector<Portion> cons
     if (init.kind == Init::Kind::zeros) return;
     for (auto const& p : portions) {
       if (init.kind == Init::Kind::ones) {
-        std::fill_n(to + p.offset, p.size(), T{1});
+        std::fill_n(to + p.offset, p.size(), narrow<T>(1));
         continue;
       }
       Stream const stream(seed, p.name);
@@ -172,7 +172,7 @@ void initialize(Var<X, W> const& parameter, Init init, std::vector<Portion> cons
         auto const row = p.extent.size() > 1 ? p.start[0] + i / columns : 0;
         auto const global = row * p.shape.back() + p.start.back() + i % columns;
         to[p.offset + i] =
-            static_cast<T>(init.deviation * stream.normal(static_cast<std::uint64_t>(global)));
+            narrow<T>(init.deviation * stream.normal(static_cast<std::uint64_t>(global)));
       }
     }
   }

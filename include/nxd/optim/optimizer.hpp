@@ -3,9 +3,13 @@
 
 #include <cmath>
 #include <limits>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include <nxd/nn/parameter.hpp>
+#include <nxd/optim/state_portions.hpp>
+#include <nxd/optim/weight_precision.hpp>
 #include <nxd/optim/zero1.hpp>
 
 namespace nxd {
@@ -67,9 +71,13 @@ concept SharesWeightsBetweenStages = requires(Model const& model) {
 
 /// Trains the parameters of a model: takes their gradients' sums, clips, updates. Strategy is
 /// `Zero1<AdamW>`, `Replicated<Sgd>`, ...; its update's state lives here, chunk by chunk.
+///
+/// Weights shorter than floats: gradients are floats, and so is the state, unless `WeightPrecision`
+/// says otherwise.
 template <class Strategy, class World> class Optimizer {
   using B = typename World::backend;
-  using T = typename World::element;
+  using T = accumulator_t<typename World::element>;
+  using Short = typename World::element;
   using axes = typename Strategy::template axes<typename World::mesh>;
   static_assert(has_one_axis<axes>,
                 "Optimizer: state is split over one data axis; name it: Zero1<AdamW, DP>");
@@ -83,22 +91,62 @@ template <class Strategy, class World> class Optimizer {
     Chunk chunk;
     typename B::template buffer<T> gradient;
     std::array<typename B::template buffer<T>, moments> moment;
+    typename B::template buffer<T> master;  ///< the weights, longer than the model's, if kept
+    std::array<typename B::template buffer<Short>, moments> short_moment;  ///< without masters
   };
 
   /// @param model visited in its own order, now and at every step
   template <class Model>
-  Optimizer(World& world, Model const& model, Update update, Clip clip = {})
-      : world_(world), update_(update), clip_(clip), along_(detail::line_along(world, axes{})) {
+  Optimizer(World& world, Model const& model, Update update, Clip clip = {},
+            WeightPrecision precision = {}, Strategy strategy = {})
+      : world_(world),
+        strategy_(strategy),
+        update_(update),
+        clip_(clip),
+        precision_(precision),
+        along_(detail::line_along(world, axes{})) {
     For<B> const purpose(MemoryUse::optimizer_state);
     model.visit([this]<class X>(ParameterInfo const&, Var<X, World> const&, auto) {
       State s;
-      s.chunk = Strategy::chunk(X::local_size(world_.plan), along_);
-      for (auto& m : s.moment) {
-        m = B::template allocate<T>(s.chunk.room);
-        if constexpr (B::has_elements) std::fill_n(B::data(m), s.chunk.room, T{});
-      }
+      s.chunk = strategy_.chunk(X::local_size(world_.plan), along_);
+      if (is_short<X> && precision_.master) s.master = zeros_of<T>(s.chunk.room);
+      for (std::size_t m = 0; m < moment_names().size(); ++m)
+        if (is_short<X> && !precision_.master)
+          s.short_moment[m] = zeros_of<Short>(s.chunk.room);
+        else
+          s.moment[m] = zeros_of<T>(s.chunk.room);
       states_.push_back(std::move(s));
     });
+  }
+
+  /// Weights of X are shorter than the numbers they are updated in.
+  template <class X> static constexpr bool is_short = !std::same_as<typename X::element, T>;
+
+  /// Whether the moments of X are as short as its weights.
+  template <class X> bool has_short_moments() const { return is_short<X> && !precision_.master; }
+
+  /// Whether there are longer weights than the model's: those are the ones to save.
+  bool has_masters() const { return is_short_world && precision_.master; }
+
+  /// The masters become what the model's weights are: after these were set, or read from a file.
+  template <class Model> void take_weights(Model const& model) {
+    if (!has_masters()) return;
+    for_each_chunk(model, [](State& s, auto const& parameter, auto) {
+      compute<B>([&](auto k) {
+        k.cast(s.chunk.count, data(parameter.value()) + s.chunk.first, B::data(s.master));
+      });
+    });
+    begun_ = true;
+  }
+
+  /// The model's weights become what the masters are: after these were read from a file.
+  template <class Model> void give_weights(Model const& model) {
+    if (!has_masters()) return;
+    for_each_chunk(model, [this](State& s, auto const& parameter, auto runs) {
+      round_to_weights(s, B::data(s.master), parameter, runs);
+      if (along_.count > 1) strategy_.gather(world_, along_, parameter.value(), s.chunk);
+    });
+    begun_ = true;
   }
 
   /// Takes the gradients of a step: sums them over the ranks that share a parameter, forgets the
@@ -131,40 +179,46 @@ template <class Strategy, class World> class Optimizer {
 
   /// One step at learning rate `rate` along the gradients that `reduce` has taken.
   template <class Model> void step(Model const& model, double rate) {
+    if (!begun_) take_weights(model);
     UpdateStep step{++steps_, rate, clip_.coefficient(norm_), true};
     std::size_t i = 0;
-    model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
-      auto& s = states_[i++];
-      step.decays = info.decays;
-      compute<B>([&](auto k) {
-        std::array<T*, moments> moment;
-        for (std::size_t m = 0; m < moments; ++m) moment[m] = B::data(s.moment[m]);
-        update_(k, step, s.chunk.count, static_cast<T const*>(B::data(s.gradient)),
-                data(parameter.value()) + s.chunk.first, moment);
-      });
-      s.gradient = {};
-      if (along_.count > 1) Strategy::gather(world_, along_, parameter.value(), s.chunk);
-    });
+    model.visit(
+        [&]<class X, class M>(ParameterInfo const& info, Var<X, World> const& parameter, M m) {
+          auto& s = states_[i++];
+          step.decays = info.decays;
+          if constexpr (!is_short<X>)
+            update(s, step, data(parameter.value()) + s.chunk.first);
+          else if (precision_.master)
+            update_masters(s, step, parameter, runs_of<X>(info, s.chunk, m));
+          else
+            update_short(s, step, parameter, runs_of<X>(info, s.chunk, m));
+          s.gradient = {};
+          if (along_.count > 1) strategy_.gather(world_, along_, parameter.value(), s.chunk);
+        });
   }
 
   /// Steps taken so far; a resumed run sets them.
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }
 
+  /// What the update remembers of every element.
+  std::span<std::string_view const> moment_names() const { return nxd::moment_names(update_); }
+
   /// The state of the i-th parameter that the model visits.
   State const& state(std::size_t i) const { return states_[i]; }
 
   /// The ranks that hold the same state of X as this one.
   template <class X> Holders holders() const {
-    using Apart = std::conditional_t<Strategy::shards_state, axes, Mesh<>>;
-    return nxd::holders<X, Apart>(world_.plan, world_.rank());
+    auto const rank = world_.rank();
+    return strategy_.shards_state() ? nxd::holders<X, axes>(world_.plan, rank)
+                                    : nxd::holders<X>(world_.plan, rank);
   }
 
  private:
   /// The gradient of a parameter, over all stages that have it.
   template <class Model, class X>
   auto gradient_of(Model const& model, ParameterInfo const& info, Var<X, World> const& parameter) {
-    using G = typename Var<X, World>::gradient;
+    using G = sum_of_t<typename Var<X, World>::gradient>;
     auto const gradient = parameter.has_grad() ? parameter.grad() : zeros<G>();
     if (info.sharing == Sharing::none) return gradient;
     if constexpr (SharesWeightsBetweenStages<Model>) {
@@ -183,29 +237,115 @@ template <class Strategy, class World> class Optimizer {
     auto const settled = settle<Strategy>(world_, gradient);
     using Settled = typename std::remove_cvref_t<decltype(settled)>::tensor;
     check_gradient<Settled>(axes{}, typename World::mesh{});
-    world_.ledger.bytes_sent += Strategy::bytes_sent(X::local_bytes(world_.plan), along_.count);
+    world_.ledger.bytes_sent += strategy_.bytes_sent(sum_of_t<X>::local_bytes(world_.plan),
+                                                     X::local_bytes(world_.plan), along_.count);
     if (along_.count == 1) {
       s.gradient = settled.data;  // the sum over one rank
     } else {
       For<B> const purpose(MemoryUse::gradients);
       s.gradient = B::template allocate<T>(s.chunk.room);
-      Strategy::reduce(world_, along_, settled, s.chunk, B::data(s.gradient));
+      strategy_.reduce(world_, along_, settled, s.chunk, B::data(s.gradient));
     }
+  }
+
+  static constexpr bool is_short_world = !std::same_as<Short, T>;
+
+  template <class E> static auto zeros_of(std::int64_t n) {
+    auto const made = B::template allocate<E>(n);
+    if constexpr (B::has_elements) std::fill_n(B::data(made), n, E{});
+    return made;
+  }
+
+  /// Calls `f(state, parameter, runs)` for all whose weights are short.
+  template <class Model> void for_each_chunk(Model const& model, auto const& f) {
+    std::size_t i = 0;
+    model.visit(
+        [&]<class X, class M>(ParameterInfo const& info, Var<X, World> const& parameter, M m) {
+          auto& s = states_[i++];
+          if constexpr (is_short<X>) f(s, parameter, runs_of<X>(info, s.chunk, m));
+        });
+  }
+
+  /// What number in its tensor each element of a chunk is; nobody asks where rounding is nearest.
+  template <class X>
+  std::vector<Run> runs_of(ParameterInfo const& info, Chunk const& chunk, auto matrix) const {
+    std::vector<Run> runs;
+    if (precision_.rounding == Rounding::nearest) return runs;
+    auto const all = portions<X>(info, world_.plan, world_.rank(), matrix);
+    for (auto const& p : chunk_portions(all, chunk)) add_runs(runs, p);
+    return runs;
+  }
+
+  void update(State& s, UpdateStep const& step, T* weights) {
+    compute<B>([&](auto k) {
+      std::array<T*, moments> moment{};
+      for (std::size_t m = 0; m < moment_names().size(); ++m) moment[m] = B::data(s.moment[m]);
+      update_(k, step, s.chunk.count, static_cast<T const*>(B::data(s.gradient)), weights, moment);
+    });
+  }
+
+  template <class X>
+  void update_masters(State& s, UpdateStep const& step, Var<X, World> const& parameter,
+                      std::vector<Run> const& runs) {
+    update(s, step, B::data(s.master));
+    round_to_weights(s, B::data(s.master), parameter, runs);
+  }
+
+  /// Weights and moments are widened, updated, and rounded again.
+  template <class X>
+  void update_short(State& s, UpdateStep const& step, Var<X, World> const& parameter,
+                    std::vector<Run> const& runs) {
+    For<B> const purpose(MemoryUse::optimizer_state);
+    auto const n = s.chunk.count;
+    auto const weights = B::template allocate<T>(n);
+    for (std::size_t m = 0; m < moment_names().size(); ++m)
+      s.moment[m] = B::template allocate<T>(n);
+    compute<B>([&](auto k) {
+      k.cast(n, data(parameter.value()) + s.chunk.first, B::data(weights));
+      for (std::size_t m = 0; m < moment_names().size(); ++m)
+        k.cast(n, B::data(s.short_moment[m]), B::data(s.moment[m]));
+    });
+    update(s, step, B::data(weights));
+    round_to_weights(s, B::data(weights), parameter, runs);
+    for (std::size_t m = 0; m < moment_names().size(); ++m)
+      round(runs, 1 + m, n, B::data(s.moment[m]), B::data(s.short_moment[m]));
+    for (auto& m : s.moment) m = {};
+  }
+
+  template <class X>
+  void round_to_weights(State& s, T const* from, Var<X, World> const& parameter,
+                        std::vector<Run> const& runs) {
+    round(runs, 0, s.chunk.count, from, data(parameter.value()) + s.chunk.first);
+  }
+
+  /// `what` tells apart the numbers of an element that are rounded in one step.
+  void round(std::vector<Run> const& runs, std::size_t what, std::int64_t n, T const* from,
+             Short* to) {
+    compute<B>([&](auto k) {
+      if (precision_.rounding == Rounding::nearest) return k.cast(n, from, to);
+      auto const step = static_cast<std::uint64_t>(steps_) * (1 + moments) + what;
+      k.cast_stochastic(std::span<Run const>(runs), Noise{{precision_.seed, "rounding", step}},
+                        from, to);
+    });
   }
 
   template <class G> Local<G, B> zeros() {
     For<B> const purpose(MemoryUse::gradients);
     auto const made = world_.template make<G>();
-    if constexpr (B::has_elements) std::fill_n(data(made), G::local_size(world_.plan), T{});
+    if constexpr (B::has_elements)
+      std::fill_n(data(made), G::local_size(world_.plan), typename G::element{});
     return made;
   }
 
   World& world_;
+  [[no_unique_address]] Strategy strategy_;
   Update update_;
   Clip clip_;
+  WeightPrecision precision_;
   Line along_;
   std::vector<State> states_;
   std::int64_t steps_ = 0;
+  bool begun_ = false;  ///< the masters are set
   double norm_ = 0;
 };
 

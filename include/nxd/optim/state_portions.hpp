@@ -6,6 +6,7 @@
 
 #include <nxd/nn/parameter.hpp>
 #include <nxd/optim/zero1.hpp>
+#include <nxd/tensor/kernels/sizes.hpp>
 
 namespace nxd {
 
@@ -62,6 +63,19 @@ inline std::vector<Portion> chunk_portions(std::vector<Portion> const& portions,
       all.push_back(std::move(box));
   }
   return all;
+}
+
+/// The numbers that the elements of a portion have in their tensor, run by run; offsets as the
+/// portion's.
+inline void add_runs(std::vector<Run>& runs, Portion const& p) {
+  auto const columns = p.extent.back(), whole = p.shape.back();
+  auto const tensor = hash(p.name);
+  std::int64_t row = 0;
+  for (std::size_t d = 0; d + 1 < p.extent.size(); ++d) row = row * p.shape[d] + p.start[d];
+  auto const first = row * whole + p.start.back();
+  if (columns == whole) return runs.push_back({tensor, p.offset, first, p.size()});
+  for (std::int64_t r = 0; r < p.size() / columns; ++r)
+    runs.push_back({tensor, p.offset + r * columns, first + r * whole, columns});
 }
 
 }  // namespace nxd

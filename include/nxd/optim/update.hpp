@@ -4,7 +4,9 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <string_view>
+#include <variant>
 
 #include <nxd/tensor/kernels/sizes.hpp>
 
@@ -73,5 +75,35 @@ struct Sgd {
     Kernels::sgd(sizes, n, gradient, weight, moment[0]);
   }
 };
+
+/// The update that a program chooses when it starts: one type where a configuration has the choice.
+struct AnyUpdate {
+  std::variant<AdamW, Sgd> chosen;
+
+  /// Room for what any of them remembers; see `moment_names`.
+  static constexpr std::array<std::string_view, 2> moments{};
+
+  std::span<std::string_view const> names() const {
+    return std::visit([](auto const& u) { return std::span<std::string_view const>(u.moments); },
+                      chosen);
+  }
+
+  template <class Kernels, class T>
+  void operator()(Kernels k, UpdateStep const& step, std::int64_t n, T const* gradient, T* weight,
+                  std::array<T*, 2> const& moment) const {
+    if (auto const* const adamw = std::get_if<AdamW>(&chosen))
+      (*adamw)(k, step, n, gradient, weight, moment);
+    else
+      std::get<Sgd>(chosen)(k, step, n, gradient, weight, std::array{moment[0]});
+  }
+};
+
+/// What an update remembers of every element.
+template <class Update> std::span<std::string_view const> moment_names(Update const& update) {
+  if constexpr (requires { update.names(); })
+    return update.names();
+  else
+    return Update::moments;
+}
 
 }  // namespace nxd

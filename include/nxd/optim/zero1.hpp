@@ -59,7 +59,7 @@ constexpr void check_gradient(Mesh<As...>, Mesh<Ms...>) {
 /// ranks of Axes. Messages: those of an all-reduce.
 template <class Update, MeshAxis... Axes> struct Zero1 {
   using update = Update;
-  static constexpr bool shards_state = true;
+  static constexpr bool shards_state() { return true; }
   template <class M> using axes = detail::axes_or_data_t<M, Axes...>;
 
   /// The chunk of `size` elements that `rank` holds.
@@ -116,8 +116,9 @@ template <class Update, MeshAxis... Axes> struct Zero1 {
     if constexpr (B::has_elements) std::copy_n(B::data(all), size, data(weight));
   }
 
-  static constexpr std::int64_t bytes_sent(std::int64_t bytes, std::int64_t ranks) {
-    return 2 * (bytes / ranks * (ranks - 1));
+  static constexpr std::int64_t bytes_sent(std::int64_t gradients, std::int64_t weights,
+                                           std::int64_t ranks) {
+    return (gradients / ranks + weights / ranks) * (ranks - 1);
   }
 };
 
@@ -125,7 +126,7 @@ template <class Update, MeshAxis... Axes> struct Zero1 {
 /// are all-reduced, and all ranks take the same step.
 template <class Update, MeshAxis... Axes> struct Replicated {
   using update = Update;
-  static constexpr bool shards_state = false;
+  static constexpr bool shards_state() { return false; }
   template <class M> using axes = detail::axes_or_data_t<M, Axes...>;
 
   static constexpr Chunk chunk(std::int64_t size, Line) { return {0, size, size}; }
@@ -142,8 +143,37 @@ template <class Update, MeshAxis... Axes> struct Replicated {
   template <class X, class W, class B>
   static void gather(W&, Line, Local<X, B> const&, Chunk const&) {}
 
-  static constexpr std::int64_t bytes_sent(std::int64_t bytes, std::int64_t ranks) {
-    return 2 * (bytes / ranks * (ranks - 1));
+  static constexpr std::int64_t bytes_sent(std::int64_t gradients, std::int64_t,
+                                           std::int64_t ranks) {
+    return 2 * (gradients / ranks * (ranks - 1));
+  }
+};
+
+/// `Zero1` or `Replicated`, as a program chooses when it starts.
+template <class Update, MeshAxis... Axes> struct Zero1OrReplicated {
+  using update = Update;
+  template <class M> using axes = detail::axes_or_data_t<M, Axes...>;
+
+  bool zero1 = true;
+
+  bool shards_state() const { return zero1; }
+  Chunk chunk(std::int64_t size, Line along) const {
+    return zero1 ? Zero1<Update, Axes...>::chunk(size, along)
+                 : Replicated<Update, Axes...>::chunk(size, along);
+  }
+  template <class G, class W, class B>
+  void reduce(W& world, Line along, Local<G, B> const& gradient, Chunk const& chunk,
+              typename G::element* to) const {
+    zero1 ? Zero1<Update, Axes...>::reduce(world, along, gradient, chunk, to)
+          : Replicated<Update, Axes...>::reduce(world, along, gradient, chunk, to);
+  }
+  template <class X, class W, class B>
+  void gather(W& world, Line along, Local<X, B> const& weight, Chunk const& chunk) const {
+    if (zero1) Zero1<Update, Axes...>::gather(world, along, weight, chunk);
+  }
+  std::int64_t bytes_sent(std::int64_t gradients, std::int64_t weights, std::int64_t ranks) const {
+    return zero1 ? Zero1<Update, Axes...>::bytes_sent(gradients, weights, ranks)
+                 : Replicated<Update, Axes...>::bytes_sent(gradients, weights, ranks);
   }
 };
 

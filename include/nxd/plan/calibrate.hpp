@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <functional>
+#include <span>
+#include <type_traits>
 #include <vector>
 
 #include <nxd/core/random.hpp>
@@ -14,12 +16,21 @@ namespace nxd {
 namespace detail {
 
 /// Measures on all ranks at once, as in a step: what they share, they share here too.
-template <class K, Communicator C> class Calibration {
+template <class B, Communicator C> class Calibration {
+  using K = typename B::kernels;
+  using E = typename B::element;
+  using S = accumulator_t<E>;  // of statistics, of sums of gradients, and of what is updated
+
  public:
-  explicit Calibration(C comm) : comm_(std::move(comm)), memory_(pool), ids_(1 << 16) {
+  explicit Calibration(C comm)
+      : comm_(std::move(comm)),
+        memory_(pool),
+        shorts_(std::is_same_v<E, float> ? 0 : pool),
+        ids_(1 << 16) {
     Stream const noise(1, "calibration", 0);
     for (std::size_t i = 0; i < memory_.size(); ++i)
       memory_[i] = static_cast<float>(noise.uniform(i)) - 0.5F;
+    for (std::size_t i = 0; i < shorts_.size(); ++i) shorts_[i] = narrow<E>(memory_[i]);
     for (std::size_t i = 0; i < ids_.size(); ++i)
       ids_[i] = static_cast<std::int32_t>(i * 37 % 1000);
   }
@@ -45,10 +56,10 @@ template <class K, Communicator C> class Calibration {
     auto const n = static_cast<double>(all.count);
     auto const count = static_cast<std::size_t>(all.count);
     auto const in = [&](std::size_t size) {
-      return std::span<float const>(next(static_cast<std::int64_t>(size)), size);
+      return std::span<float const>(sums(static_cast<std::int64_t>(size)), size);
     };
     auto const out = [&](std::size_t size) {
-      return std::span<float>(next(static_cast<std::int64_t>(size)), size);
+      return std::span<float>(sums(static_cast<std::int64_t>(size)), size);
     };
     price(Exchange::all_gather, n - 1, n - 1,
           [&](std::size_t size) { comm_.all_gather(all, in(size), out(size * count)); });
@@ -81,10 +92,18 @@ template <class K, Communicator C> class Calibration {
   static constexpr std::size_t pool = std::size_t{12} << 20;  ///< elements: more than caches hold
 
   /// The next n elements of the pool: what a kernel works on is not what it has just worked on.
-  float* next(std::int64_t n) {
+  E* next(std::int64_t n) {
+    if constexpr (std::is_same_v<E, float>)
+      return sums(n);
+    else
+      return shorts_.data() + advance(n);
+  }
+  S* sums(std::int64_t n) { return memory_.data() + advance(n); }
+
+  std::size_t advance(std::int64_t n) {
     auto const size = static_cast<std::size_t>(n + 15) / 16 * 16;
-    if (at_ + size > memory_.size()) at_ = 0;
-    return memory_.data() + std::exchange(at_, at_ + size);
+    if (at_ + size > pool) at_ = 0;
+    return std::exchange(at_, at_ + size);
   }
 
   /// Seconds that `work` takes, the mean over the ranks of their medians.
@@ -154,43 +173,51 @@ template <class K, Communicator C> class Calibration {
       to.element[static_cast<std::size_t>(kernel)] = std::max(t, 0.0) / static_cast<double>(n);
     };
     price(Kernel::add, [&] { K::add(n, next(n), next(n), next(n)); });
+    if constexpr (!std::is_same_v<E, S>) {
+      price(Kernel::cast, [&] { K::cast(n, sums(n), next(n)); });
+      std::vector<Run> const runs{{1, 0, 0, n}};
+      price(Kernel::cast_stochastic, [&] {
+        K::cast_stochastic(std::span<Run const>(runs), Noise{{1, "calibration"}}, sums(n), next(n));
+      });
+    }
     price(Kernel::axpy, [&] { K::axpy(n, 1, next(n), next(n)); });
     price(Kernel::scale, [&] { K::scale(n, 2, next(n), next(n)); });
     price(Kernel::transpose_blocks, [&] { K::transpose_blocks(8, 64, n / 512, next(n), next(n)); });
-    price(Kernel::sum_of_squares, [&] { sink_ += K::sum_of_squares(n, next(n)); });
-    price(Kernel::max_abs, [&] { sink_ += K::max_abs(n, next(n)); });
+    price(Kernel::sum_of_squares, [&] { sink_ += K::sum_of_squares(n, sums(n)); });
+    price(Kernel::max_abs, [&] { sink_ += K::max_abs(n, sums(n)); });
     price(Kernel::rms_norm,
-          [&] { K::rms_norm(rows, columns, 1e-5, next(n), next(columns), next(n), next(rows)); });
+          [&] { K::rms_norm(rows, columns, 1e-5, next(n), next(columns), next(n), sums(rows)); });
     price(Kernel::rms_norm_pull, [&] {
-      K::rms_norm_pull(rows, columns, next(n), next(columns), next(rows), next(n), next(n),
-                       next(columns));
+      K::rms_norm_pull(rows, columns, next(n), next(columns), sums(rows), next(n), next(n),
+                       sums(columns));
     });
     price(Kernel::softmax, [&] { K::softmax(rows, columns, 1, next(n), next(n)); });
-    price(Kernel::softmax_pull,
-          [&] { K::softmax_pull(rows, columns, 1, next(n), next(n), next(n)); });
+    if constexpr (std::is_same_v<E, S>)
+      price(Kernel::softmax_pull,
+            [&] { K::softmax_pull(rows, columns, 1, next(n), next(n), next(n)); });
     price(Kernel::swiglu, [&] { K::swiglu(rows, columns, next(2 * n), next(n)); });
     price(Kernel::swiglu_pull,
           [&] { K::swiglu_pull(rows, columns, next(2 * n), next(n), next(2 * n)); });
     Rotary const turn{2, rows / 2, 8, columns / 8};
-    price(Kernel::rotate, [&] { K::rotate(turn, next(n), next(n), next(n), next(n), 1); });
+    price(Kernel::rotate, [&] { K::rotate(turn, next(n), sums(n), sums(n), next(n), 1); });
     Rows const look{rows, 0, 1000, columns};
     price(Kernel::gather_rows,
           [&] { K::gather_rows(look, ids_.data(), next(1000 * columns), next(n)); });
     price(Kernel::scatter_add_rows,
-          [&] { K::scatter_add_rows(look, ids_.data(), next(n), next(1000 * columns)); });
+          [&] { K::scatter_add_rows(look, ids_.data(), next(n), sums(1000 * columns)); });
     CrossEntropy const loss{rows, columns, columns, 0, -100};
     price(Kernel::cross_entropy_stats,
-          [&] { K::cross_entropy_stats(loss, next(n), ids_.data(), next(4 * rows)); });
+          [&] { K::cross_entropy_stats(loss, next(n), ids_.data(), sums(4 * rows)); });
     price(Kernel::cross_entropy_pull, [&] {
-      K::cross_entropy_pull(loss, next(n), ids_.data(), next(rows), next(rows), {0, 0, columns},
+      K::cross_entropy_pull(loss, next(n), ids_.data(), sums(rows), sums(rows), {0, 0, columns},
                             next(n));
     });
     std::vector<float> mean(n), square(n), weight(n);
     AdamWStep const adamw{1e-3, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1};
     price(Kernel::adamw,
-          [&] { K::adamw(adamw, n, next(n), weight.data(), mean.data(), square.data()); });
+          [&] { K::adamw(adamw, n, sums(n), weight.data(), mean.data(), square.data()); });
     SgdStep const sgd{1e-3, 0.9, 0, false, 0, false, 1};
-    price(Kernel::sgd, [&] { K::sgd(sgd, n, next(n), weight.data(), mean.data()); });
+    price(Kernel::sgd, [&] { K::sgd(sgd, n, sums(n), weight.data(), mean.data()); });
   }
 
   void attentions(KernelPrices& to) {
@@ -210,10 +237,12 @@ template <class K, Communicator C> class Calibration {
       auto const n = s.batch * s.queries * s.heads * s.head_dim,
                  rows = s.batch * s.heads * s.queries;
       auto const *q = next(n), *k = next(n), *v = next(n);
-      auto *out = next(n), *sums = next(rows);
-      forward[i] = (seconds([&] { K::attention(s, q, k, v, out, sums); }) - to.call) / scores_of(s);
+      auto* const out = next(n);
+      auto* const totals = sums(rows);
+      forward[i] =
+          (seconds([&] { K::attention(s, q, k, v, out, totals); }) - to.call) / scores_of(s);
       pull[i] = (seconds([&] {
-                   K::attention_pull(s, q, k, v, out, sums, next(n), next(n), next(n), next(n));
+                   K::attention_pull(s, q, k, v, out, totals, next(n), next(n), next(n), next(n));
                  }) -
                  to.call) /
                 scores_of(s);
@@ -229,6 +258,7 @@ template <class K, Communicator C> class Calibration {
 
   C comm_;
   std::vector<float> memory_;
+  std::vector<E> shorts_;  // the same numbers, shorter
   std::vector<std::int32_t> ids_;
   std::size_t at_ = 0;
   double sink_ = 0;
@@ -236,16 +266,16 @@ template <class K, Communicator C> class Calibration {
 
 }  // namespace detail
 
-/// Measures what a plan needs to know of this machine, all ranks of `comm` at once, with kernels K
-/// and the threads that each rank has. Takes some seconds.
-template <class K, Communicator C>
+/// Measures what a plan needs to know of this machine, all ranks of `comm` at once, with the
+/// kernels of B, over its elements, and the threads that each rank has. Takes some seconds.
+template <class B, Communicator C>
 Machine calibrate(C comm, std::int64_t cores, std::int64_t threads) {
   Machine machine;
   machine.source = "measured on " + std::to_string(comm.size()) + " ranks of " +
                    std::to_string(threads) + " threads";
   machine.cores = cores;
   machine.threads = threads;
-  detail::Calibration<K, C> measure(comm);
+  detail::Calibration<B, C> measure(comm);
   measure.kernels(machine.kernels, machine.peak_flops);
   measure.links(machine.within);
   machine.between = machine.within;

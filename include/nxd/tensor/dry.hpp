@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 
 #include <nxd/tensor/arena.hpp>
 #include <nxd/tensor/kernels/prices.hpp>
@@ -33,6 +34,12 @@ struct DryKernels {
   static void attention(Attention const& s, auto const*...) { take(s, false); }
   static void attention_pull(Attention const& s, auto const*...) { take(s, true); }
   static void add(std::int64_t n, auto const*...) { take(Kernel::add, n); }
+  static void cast(std::int64_t n, auto const*...) { take(Kernel::cast, n); }
+  static void cast_stochastic(std::span<Run const> runs, auto const&, auto const*...) {
+    std::int64_t n = 0;
+    for (auto const& run : runs) n += run.count;
+    take(Kernel::cast_stochastic, n);
+  }
   static void axpy(std::int64_t n, auto, auto const*...) { take(Kernel::axpy, n); }
   static void scale(std::int64_t n, auto, auto const*...) { take(Kernel::scale, n); }
   static void transpose_blocks(std::int64_t rows, std::int64_t columns, std::int64_t block,
@@ -61,7 +68,8 @@ struct DryKernels {
   static void swiglu_pull(std::int64_t rows, std::int64_t columns, auto const*...) {
     take(Kernel::swiglu_pull, rows * columns);
   }
-  template <class T> static void rotate(Rotary const& s, T const*, T const*, T const*, T*, int) {
+  template <class T, class S>
+  static void rotate(Rotary const& s, T const*, S const*, S const*, T*, int) {
     take(Kernel::rotate, s.batch * s.positions * s.heads * s.head_dim);
   }
   static void gather_rows(Rows const& s, auto const*...) {
@@ -73,9 +81,9 @@ struct DryKernels {
   static void cross_entropy_stats(CrossEntropy const& s, auto const*...) {
     take(Kernel::cross_entropy_stats, s.rows * s.columns);
   }
-  template <class T>
-  static void cross_entropy_pull(CrossEntropy const& s, T const*, std::int32_t const*, T const*,
-                                 T const*, CrossEntropyOptions const&, T*) {
+  template <class T, class S>
+  static void cross_entropy_pull(CrossEntropy const& s, T const*, std::int32_t const*, S const*,
+                                 S const*, CrossEntropyOptions const&, T*) {
     take(Kernel::cross_entropy_pull, s.rows * s.columns);
   }
   static void adamw(AdamWStep const&, std::int64_t n, auto const*...) { take(Kernel::adamw, n); }

@@ -7,6 +7,7 @@
 #include <xtensor/xtensor.hpp>
 
 #include <nxd/tensor/arena.hpp>
+#include <nxd/tensor/kernels/bf16.hpp>
 #include <nxd/tensor/kernels/simd.hpp>
 #include <nxd/tensor/local.hpp>
 
@@ -44,9 +45,18 @@ struct Xt {
 
 static_assert(Backend<Xt>);
 
+/// The same with elements of bf16: activations, weights and what is sent are half as long. Sums,
+/// statistics and the gradients of weights are floats.
+struct XtBf16 : Xt {
+  using element = bf16;
+  using kernels = Bf16Kernels;
+};
+
+static_assert(Backend<XtBf16>);
+
 /// A rank's part of x as an xtensor expression, to look at, to slice, to print: no element is
 /// copied. Not for arithmetic in a training step, where kernels are many times faster.
-template <class X> auto view(auto const& plan, Local<X, Xt> const& x) {
+template <class X, std::derived_from<Xt> B> auto view(auto const& plan, Local<X, B> const& x) {
   return [&]<class... Ds>(Shape<Ds...>) {
     std::array<std::size_t, sizeof...(Ds)> const extents{
         static_cast<std::size_t>(X::template local_extent<Ds>(plan))...};

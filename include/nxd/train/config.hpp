@@ -207,9 +207,26 @@ struct ModelConfig {
   bool operator==(ModelConfig const&) const = default;
 };
 
+/// The types of numbers that a run may have.
+enum class PrecisionType : std::uint8_t {
+  fp32,
+  fp32_bf16x3,        ///< fp32, with products of numbers split into two of bf16
+  mixed_precision,    ///< bf16; weights have a master of floats
+  mixed_precisionSR,  ///< likewise, and weights are rounded from it by chance
+  bf16SR,             ///< bf16, weights and moments too, rounded by chance
+  manual,             ///< by the other keys
+};
+/// Spellings.
+constexpr auto names_of(PrecisionType) {
+  return std::to_array<std::string_view>(
+      {"fp32", "fp32_bf16x3", "mixed_precision", "mixed_precisionSR", "bf16SR", "manual"});
+}
+
 /// `precision`: the types of numbers.
 struct PrecisionConfig {
-  std::string type = "fp32";
+  PrecisionType type = PrecisionType::fp32;
+  std::optional<bool> master_weights;
+  std::string xla_use_bf16, xla_downcast_bf16, neuron_rt_stochastic_rounding_en;
 
   bool operator==(PrecisionConfig const&) const = default;
 };

@@ -218,11 +218,19 @@ template <class Table> void describe(Table& t, ModelConfig& c) {
 
 /// The keys of `precision`.
 template <class Table> void describe(Table& t, PrecisionConfig& c) {
-  t.key("type", c.type, one_of({"fp32", "fp32_bf16x3"}),
+  t.key("type", c.type, any(),
         "types of numbers; fp32_bf16x3: fp32, with products of numbers split in two, on AMX");
-  for (auto name :
-       {"master_weights", "fp32_grad_acc", "fp32_grads_cc", "xla_use_bf16", "xla_downcast_bf16",
-        "neuron_rt_stochastic_rounding_en", "parallel_layers_reduce_dtype"})
+  t.key("master_weights", c.master_weights, any(), "a float for each weight of bf16; manual only");
+  for (auto const& [name, value] :
+       {std::pair{"xla_use_bf16", &c.xla_use_bf16},
+        {"xla_downcast_bf16", &c.xla_downcast_bf16},
+        {"neuron_rt_stochastic_rounding_en", &c.neuron_rt_stochastic_rounding_en}})
+    t.key(name, *value, one_of({"", "0", "1"}),
+          name == std::string_view("neuron_rt_stochastic_rounding_en")
+              ? "1: weights are rounded by chance; manual only"
+              : "1: elements are bf16; manual only");
+  // Gradients of weights, and sums over ranks, are always taken in floats.
+  for (auto name : {"fp32_grad_acc", "fp32_grads_cc", "parallel_layers_reduce_dtype"})
     t.ignored(name);
 }
 

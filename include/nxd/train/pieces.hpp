@@ -93,20 +93,50 @@ std::vector<Piece> optimizer_pieces(Model const& model, Optimizer<Strategy, Worl
     auto const& world = v.world();
     auto const held = chunk_portions(portions<X>(info, world.plan, world.rank(), m), state.chunk);
     auto const mine = detail::wanted(held, optimizer.template holders<X>(), which, i);
-    auto const& names = Strategy::update::moments;
-    for (std::size_t k = 0; k < names.size(); ++k)
-      detail::add_pieces(pieces, mine, "." + std::string(names[k]), "optim",
-                         B::data(state.moment[k]));
+    auto const names = optimizer.moment_names();
+    for (std::size_t k = 0; k < names.size(); ++k) {
+      auto const suffix = "." + std::string(names[k]);
+      if (optimizer.template has_short_moments<X>())
+        detail::add_pieces(pieces, mine, suffix, "optim", B::data(state.short_moment[k]));
+      else
+        detail::add_pieces(pieces, mine, suffix, "optim", B::data(state.moment[k]));
+    }
   });
   return pieces;
 }
 
-/// A rank's pieces of all that training changes.
-template <class Model, class Optimizer>
-std::vector<Piece> training_pieces(Model const& model, Optimizer const& optimizer, Holding which) {
-  auto pieces = model_pieces(model, which);
-  for (auto& piece : optimizer_pieces(model, optimizer, which)) pieces.push_back(std::move(piece));
+namespace detail {
+
+/// The parameters at the length that the optimizer keeps them in.
+template <class Model, class Strategy, class World>
+std::vector<Piece> master_pieces(Model const& model, Optimizer<Strategy, World> const& optimizer,
+                                 Holding which) {
+  std::vector<Piece> pieces;
+  std::int64_t turn = 0;
+  model.visit([&]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
+    auto const i = turn++;
+    auto const& state = optimizer.state(static_cast<std::size_t>(i));
+    if (which != Holding::all && info.sharing == Sharing::again) return;
+    auto const all = portions<X>(info, v.world().plan, v.world().rank(), m);
+    auto const held = chunk_portions(all, state.chunk);
+    add_pieces(pieces, wanted(held, optimizer.template holders<X>(), which, i), "", "model",
+               World::backend::data(state.master));
+  });
   return pieces;
+}
+
+}  // namespace detail
+
+/// All that a checkpoint has of a training: the optimizer's state, and the parameters, which are
+/// its masters if it has some. So a file knows nothing of how short the numbers were in a run. What
+/// has been read into them `Optimizer::give_weights` passes on to the model.
+template <class Model, class Strategy, class World>
+std::vector<Piece> training_pieces(Model const& model, Optimizer<Strategy, World> const& optimizer,
+                                   Holding which) {
+  auto all = optimizer.has_masters() ? detail::master_pieces(model, optimizer, which)
+                                     : model_pieces(model, which);
+  for (auto& piece : optimizer_pieces(model, optimizer, which)) all.push_back(std::move(piece));
+  return all;
 }
 
 }  // namespace nxd

@@ -27,7 +27,7 @@ template <class Model, class World> struct LanguageStages {
     auto const& s = model.plan().training;
     auto const& last = model.chunk(s.seat(s.stages() - 1).chunk);
     auto const labels = constant_of<typename Model::Tokens>(world, at(microbatch).labels);
-    return weighted(world, last.losses_of(x, labels), at(microbatch), tokens);
+    return last.loss_of(x, labels, token_weights(world, at(microbatch), tokens));
   }
 
  private:

@@ -30,8 +30,8 @@ namespace detail {
 
 /// How a rank's token weights are placed: as the losses are.
 template <class World>
-using TokenWeights =
-    Tensor<typename World::element, Shape<Batch, Seq>, Layout<Shard<Batch, DP>, Invariant<TP>>>;
+using TokenWeights = Tensor<accumulator_t<typename World::element>, Shape<Batch, Seq>,
+                            Layout<Shard<Batch, DP>, Invariant<TP>>>;
 
 /// The sum of `value` over the data-parallel ranks.
 template <class World> double sum_over_data(World& world, double value) {
@@ -58,14 +58,16 @@ auto constant_of(World& world, std::vector<typename X::element> const& elements)
   return world.constant(local);
 }
 
-/// The share of a microbatch, whose tokens have these losses, in the mean over `tokens` in all.
-template <class World, class X>
-auto weighted(World& world, Var<X, World> const& losses, Microbatch const& batch, double tokens) {
+/// The weights that make a sum over the tokens of a microbatch its share in the mean over `tokens`
+/// in all.
+template <class World>
+auto token_weights(World& world, [[maybe_unused]] Microbatch const& batch,
+                   [[maybe_unused]] double tokens) {
   auto const weights = world.constant(world.template make<TokenWeights<World>>());
   if constexpr (World::backend::has_elements)
     std::fill_n(data(weights.value()), batch.labels.size(),
-                static_cast<typename World::element>(1 / tokens));
-  return contract<Shape<>>(losses, weights);
+                static_cast<typename TokenWeights<World>::element>(1 / tokens));
+  return weights;
 }
 
 /// This rank's share of the mean loss of one microbatch, of `tokens` in all.
@@ -73,7 +75,7 @@ template <class Model, class World>
 auto share_of_loss(World& world, Model const& model, Microbatch const& batch, double tokens) {
   auto const ids = constant_of<typename Model::Tokens>(world, batch.ids);
   auto const labels = constant_of<typename Model::Tokens>(world, batch.labels);
-  return weighted(world, model.losses(ids, labels), batch, tokens);
+  return model.loss(ids, labels, token_weights(world, batch, tokens));
 }
 
 }  // namespace detail

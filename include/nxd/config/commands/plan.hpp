@@ -36,12 +36,18 @@ struct PlanArguments {
   std::string compare;             ///< the folder of the traces
 };
 
+inline PrecisionType precision_of(std::string const& spelled) {
+  auto const names = names_of(PrecisionType{});
+  return static_cast<PrecisionType>(std::ranges::find(names, spelled) - names.begin());
+}
+
 /// Measures the machine with all ranks of the job, and writes what a plan needs to know of it.
 template <Communicator C>
-void calibrate_to(C comm, std::string const& file, std::string const& precision) {
+void calibrate_to(C comm, std::string const& file, PrecisionType precision) {
   set_products(precision);
   auto const cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
-  auto const machine = calibrate<Xt::kernels>(comm, cores, thread_count());
+  auto const machine = is_bf16({.type = precision}) ? calibrate<XtBf16>(comm, cores, thread_count())
+                                                    : calibrate<Xt>(comm, cores, thread_count());
   if (comm.rank() != 0) return;
   std::ofstream out(file);
   if (!(out << to_text(machine)).flush()) throw IoError(file + ": cannot be written");
@@ -189,15 +195,16 @@ template <JobStart S> void add_plan_command(CLI::App& app, Task& task, S& start)
       ->excludes(plan->get_option("--rank"))
       ->excludes(plan->get_option("--check"))
       ->excludes(plan->get_option("--search"));
-  plan->add_option("--precision", a->precision, "What --calibrate measures products of")
-      ->check(CLI::IsMember({"fp32", "fp32_bf16x3"}))
+  plan->add_option("--precision", a->precision, "What --calibrate measures kernels of")
+      ->check(CLI::IsMember({"fp32", "fp32_bf16x3", "mixed_precision"}))
       ->capture_default_str();
   plan->callback([&task, a, &start] {
     if (a->calibrate.empty())
       task = {By::first_rank, [a] { detail::print_plan(*a); }};
     else
-      task = {By::every_rank,
-              [a, &start] { detail::calibrate_to(start(), a->calibrate, a->precision); }};
+      task = {By::every_rank, [a, &start] {
+                detail::calibrate_to(start(), a->calibrate, detail::precision_of(a->precision));
+              }};
   });
 }
 

@@ -15,7 +15,7 @@ inline std::string version_text() {
   return std::string("nxd ") + version +
          "\n"
          "models      llama\n"
-         "precision   fp32, fp32_bf16x3\n"
+         "precision   fp32, fp32_bf16x3, mixed_precision, mixed_precisionSR, bf16SR, manual\n"
          "strategies  tensor parallel, sequence parallel, pipeline parallel, data parallel, "
          "ZeRO-1\n"
          "schedules   " +

@@ -9,11 +9,13 @@
 #include <cpuid.h>
 #endif
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <string_view>
 
 namespace nxd {
 
@@ -69,11 +71,21 @@ class AmxScratch {
 
 }  // namespace detail
 
-/// Whether this process may multiply bf16 tiles: the processor has AMX and AVX-512 with bf16, and
-/// the system allows it. The first call asks for the process's permission.
+/// Whether tiles are to be used where they can be: not if the environment has NXD_AMX=off, nor
+/// after `amx_wanted() = false`. For tests, and for comparisons with machines that have none.
+inline std::atomic<bool>& amx_wanted() {
+  static std::atomic<bool> wanted{[] {
+    auto const* const said = std::getenv("NXD_AMX");
+    return said == nullptr || std::string_view(said) != "off";
+  }()};
+  return wanted;
+}
+
+/// Whether this process multiplies bf16 tiles: they are wanted, the processor has AMX and AVX-512
+/// with bf16, and the system allows it. The first call asks for the process's permission.
 inline bool has_amx() {
   static bool const allowed = detail::request_amx();
-  return allowed;
+  return allowed && amx_wanted().load(std::memory_order_relaxed);
 }
 
 }  // namespace nxd

@@ -46,13 +46,12 @@ inline constexpr __mmask16 every_lane = 0xffff;
 inline constexpr __mmask8 every_pair = 0xff;
 
 /// Rows of a tile become its columns.
-[[gnu::target("avx512bf16")]] inline void turn(std::byte* tile) {
+[[gnu::target("avx512bf16"), gnu::always_inline]] inline void turn(__m512i (&rows)[16]) {
   __m512i t[16], u[16];
-  auto* const at = reinterpret_cast<__m512i*>(tile);
 #pragma GCC unroll 8
   for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_maskz_unpacklo_epi32(every_lane, at[i], at[i + 1]);
-    t[i + 1] = _mm512_maskz_unpackhi_epi32(every_lane, at[i], at[i + 1]);
+    t[i] = _mm512_maskz_unpacklo_epi32(every_lane, rows[i], rows[i + 1]);
+    t[i + 1] = _mm512_maskz_unpackhi_epi32(every_lane, rows[i], rows[i + 1]);
   }
 #pragma GCC unroll 4
   for (int i = 0; i < 16; i += 4) {
@@ -67,11 +66,22 @@ inline constexpr __mmask8 every_pair = 0xff;
     auto const odd = _mm512_maskz_shuffle_i32x4(every_lane, u[i], u[4 + i], 0xdd);
     auto const even_after = _mm512_maskz_shuffle_i32x4(every_lane, u[8 + i], u[12 + i], 0x88);
     auto const odd_after = _mm512_maskz_shuffle_i32x4(every_lane, u[8 + i], u[12 + i], 0xdd);
-    at[i] = _mm512_maskz_shuffle_i32x4(every_lane, even, even_after, 0x88);
-    at[4 + i] = _mm512_maskz_shuffle_i32x4(every_lane, odd, odd_after, 0x88);
-    at[8 + i] = _mm512_maskz_shuffle_i32x4(every_lane, even, even_after, 0xdd);
-    at[12 + i] = _mm512_maskz_shuffle_i32x4(every_lane, odd, odd_after, 0xdd);
+    rows[i] = _mm512_maskz_shuffle_i32x4(every_lane, even, even_after, 0x88);
+    rows[4 + i] = _mm512_maskz_shuffle_i32x4(every_lane, odd, odd_after, 0x88);
+    rows[8 + i] = _mm512_maskz_shuffle_i32x4(every_lane, even, even_after, 0xdd);
+    rows[12 + i] = _mm512_maskz_shuffle_i32x4(every_lane, odd, odd_after, 0xdd);
   }
+}
+
+/// The same where the tile lies in memory.
+[[gnu::target("avx512bf16")]] inline void turn(std::byte* tile) {
+  __m512i rows[16];
+  auto* const at = reinterpret_cast<__m512i*>(tile);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) rows[i] = at[i];
+  turn(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) at[i] = rows[i];
 }
 
 inline __mmask16 first_lanes(std::int64_t count) {

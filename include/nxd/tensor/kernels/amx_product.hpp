@@ -114,19 +114,19 @@ struct AmxProduct {
   static void multiply_strip(Part const& shared, std::byte const* packed, Part const& own,
                              std::int64_t first, std::int64_t last, Target z, bool accumulate) {
     using namespace detail;
-    constexpr auto step_bytes = 2 * tile_bytes * static_cast<std::int64_t>(split);
+    constexpr auto bytes_a_step = 2 * tile_bytes * static_cast<std::int64_t>(split);
     auto const steps = own.steps();
     auto const lines = own.part(first * panel_lines, (last - first) * panel_lines, 0, own.depth);
     auto* const mine =
-        own_scratch().at_least(static_cast<std::size_t>((last - first) * steps * step_bytes));
+        own_scratch().at_least(static_cast<std::size_t>((last - first) * steps * bytes_a_step));
     pack<split>(lines, 0, last - first, mine);
     AmxTiles const tiles;
     bool const by_rows = own.side == AmxSide::left;
     auto const block = [&](std::int64_t row, std::int64_t column) {
-      auto const* const left =
-          by_rows ? mine + (row - first) * steps * step_bytes : packed + row * steps * step_bytes;
-      auto const* const right = by_rows ? packed + column * steps * step_bytes
-                                        : mine + (column - first) * steps * step_bytes;
+      auto const* const left = by_rows ? mine + (row - first) * steps * bytes_a_step
+                                       : packed + row * steps * bytes_a_step;
+      auto const* const right = by_rows ? packed + column * steps * bytes_a_step
+                                        : mine + (column - first) * steps * bytes_a_step;
       multiply_block<split>(left, right, steps, (by_rows ? own : shared).lines - row * panel_lines,
                             (by_rows ? shared : own).lines - column * panel_lines,
                             {z.at + row * panel_lines * z.stride + column * panel_lines, z.stride},

@@ -13,6 +13,8 @@ namespace nxd {
 /// The kernels whose time is a matter of their elements alone.
 enum class Kernel : std::uint8_t {
   add,
+  cast,
+  cast_stochastic,
   axpy,
   scale,
   transpose_blocks,
@@ -34,10 +36,27 @@ enum class Kernel : std::uint8_t {
 };
 /// Spellings.
 constexpr auto names_of(Kernel) {
-  return std::to_array<std::string_view>(
-      {"add", "axpy", "scale", "transpose_blocks", "sum_of_squares", "max_abs", "rms_norm",
-       "rms_norm_pull", "softmax", "softmax_pull", "swiglu", "swiglu_pull", "rotate", "gather_rows",
-       "scatter_add_rows", "cross_entropy_stats", "cross_entropy_pull", "adamw", "sgd"});
+  return std::to_array<std::string_view>({"add",
+                                          "cast",
+                                          "cast_stochastic",
+                                          "axpy",
+                                          "scale",
+                                          "transpose_blocks",
+                                          "sum_of_squares",
+                                          "max_abs",
+                                          "rms_norm",
+                                          "rms_norm_pull",
+                                          "softmax",
+                                          "softmax_pull",
+                                          "swiglu",
+                                          "swiglu_pull",
+                                          "rotate",
+                                          "gather_rows",
+                                          "scatter_add_rows",
+                                          "cross_entropy_stats",
+                                          "cross_entropy_pull",
+                                          "adamw",
+                                          "sgd"});
 }
 inline constexpr std::size_t kernel_count = names_of(Kernel{}).size();
 

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <atomic>
-#include <utility>
 
 #include <cblas.h>
 
 #include <nxd/tensor/kernels/amx_product.hpp>
+#include <nxd/tensor/kernels/product_loops.hpp>
 #include <nxd/tensor/kernels/simd_lines.hpp>
 
 namespace nxd {
@@ -28,46 +28,21 @@ struct SimdProduct {
   static void multiply(Product const& p, float const* x, float const* y, float* z,
                        bool accumulate) {
     if (p.rows.extent == 1 && p.columns.extent == 1) return multiply_lines(p, x, y, z, accumulate);
-    if (p.columns.z != 1 && p.columns.extent != 1) return multiply(turned(p), y, x, z, accumulate);
-    if (!is_matrix(p.rows.x, p.summed.x, p.summed.extent) ||
-        !is_matrix(p.columns.y, p.summed.y, p.summed.extent) || (p.columns.z != 1 && p.rows.z != 1))
-      return PlainProduct<float>::multiply(p, x, y, z, accumulate);
-    bool sums_outside = false;
-    for (int i = 0; i < p.batches; ++i)
-      sums_outside = sums_outside || p.batch[static_cast<std::size_t>(i)].z == 0;
+    if (p.columns.z != 1 && p.columns.extent != 1)
+      return multiply(detail::turned(p), y, x, z, accumulate);
+    if (!detail::is_matrix_product(p)) return PlainProduct<float>::multiply(p, x, y, z, accumulate);
+    bool const sums_outside = detail::sums_outside(p);
     if (sums_outside && !accumulate) {
       auto nothing = p;
       nothing.summed.extent = 0;
       PlainProduct<float>::multiply(nothing, x, y, z, false);
     }
-    for_each(p, 0, x, y, z, [&](float const* a, float const* b, float* c) {
+    detail::for_each_product(p, 0, x, y, z, [&](float const* a, float const* b, float* c) {
       gemm(p, a, b, c, accumulate || sums_outside);
     });
   }
 
  private:
-  /// The same product with its operands exchanged.
-  static Product turned(Product p) {
-    auto const exchange = [](Loop l) { return Loop{l.extent, l.y, l.x, l.z}; };
-    std::swap(p.rows, p.columns);
-    for (auto* l : {&p.rows, &p.columns, &p.summed}) *l = exchange(*l);
-    for (auto& l : p.batch) l = exchange(l);
-    return p;
-  }
-
-  /// Neighbours along one of the two loops are neighbours in memory.
-  static bool is_matrix(std::int64_t outer, std::int64_t summed, std::int64_t count) {
-    return outer == 1 || summed == 1 || count == 1;
-  }
-
-  static void for_each(Product const& p, int depth, float const* x, float const* y, float* z,
-                       auto const& work) {
-    if (depth == p.batches) return work(x, y, z);
-    auto const& loop = p.batch[static_cast<std::size_t>(depth)];
-    for (std::int64_t i = 0; i < loop.extent; ++i)
-      for_each(p, depth + 1, x + i * loop.x, y + i * loop.y, z + i * loop.z, work);
-  }
-
   static void gemm(Product const& p, float const* x, float const* y, float* z, bool accumulate) {
     auto const m = p.rows.extent, n = p.columns.extent, k = p.summed.extent;
     bool const x_plain = p.summed.x == 1 || k == 1, y_plain = !(p.summed.y == 1 || k == 1);
@@ -103,7 +78,7 @@ struct SimdProduct {
     if (inner.x == 1 && inner.y == 1 && inner.z == 1) {
       auto lines = p;
       lines.batches = last;
-      for_each(lines, 0, x, y, z, [&](float const* a, float const* b, float* c) {
+      detail::for_each_product(lines, 0, x, y, z, [&](float const* a, float const* b, float* c) {
         if (!accumulate) std::fill_n(c, inner.extent, 0.f);
         for (std::int64_t k = 0; k < p.summed.extent; ++k)
           add_products(inner.extent, a + k * p.summed.x, b + k * p.summed.y, c);

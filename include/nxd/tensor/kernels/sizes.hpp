@@ -44,13 +44,20 @@ struct CrossEntropy {
 
 /// What a loss is made of besides the label's logit.
 struct CrossEntropyOptions {
-  double label_smoothing, z_loss;
-  std::int64_t vocabulary;  ///< classes in all
+  double label_smoothing = 0, z_loss = 0;
+  std::int64_t vocabulary = 0;  ///< classes in all
 };
 
 /// `count` ids, looked up in rows [first, first + rows) of a table of `columns`.
 struct Rows {
   std::int64_t count, first, rows, columns;
+};
+
+/// Elements of an array that are neighbours in a tensor too: from `offset` on they are its numbers
+/// `first`, `first` + 1, ...
+struct Run {
+  std::uint64_t tensor;  ///< the hash of its name
+  std::int64_t offset, first, count;
 };
 
 /// One step of AdamW. A correction is 1 - beta^t.

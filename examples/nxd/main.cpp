@@ -2,8 +2,9 @@
 //
 // The program: `nxd train CONFIG.yaml`, `nxd generate CHECKPOINT --prompt TEXT`, and so on.
 
-#include <nxd/comm/guard.hpp>
 #include <nxd/config/command.hpp>
+
+#include "instances.hpp"
 
 int main(int argc, char** argv) {
   return nxd::guard_main(argc, argv,

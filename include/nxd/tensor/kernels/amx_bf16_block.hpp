@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+
+#include <nxd/tensor/kernels/amx_bf16_pack.hpp>
+#include <nxd/tensor/kernels/amx_tiles.hpp>
+#include <nxd/tensor/kernels/product_store.hpp>
+
+#if defined(__x86_64__)
+namespace nxd::detail {
+
+inline constexpr std::int64_t block_floats = panel_lines * panel_lines;
+
+/// Stores a finished block while the next one is made: by then it has come from the tiles, and the
+/// vector units are idle.
+class LateStore {
+ public:
+  explicit LateStore(PartStore store) : store_(store) {}
+
+  void later(ProductPart const& part) { part_ = part, waiting_ = true; }
+  void now() {
+    if (waiting_) store_.wide(store_.store, part_);
+    waiting_ = false;
+  }
+
+ private:
+  PartStore store_;
+  ProductPart part_{};
+  bool waiting_ = false;
+};
+
+/// Where the left tiles of a panel are: packed, or where the matrix lies.
+struct LeftTiles {
+  std::byte const* at;
+  std::int64_t row_bytes = 64, lower = tile_bytes, step = step_bytes;  ///< bytes to the next one
+};
+
+/// block[32, 32] (+)= a panel times a panel, `steps` deep; the last block is stored on the way.
+[[gnu::target("amx-bf16,avx512bf16")]] inline void multiply_block(LeftTiles const& x,
+                                                                  std::byte const* right,
+                                                                  std::int64_t steps, float* block,
+                                                                  bool accumulate,
+                                                                  LateStore& last) {
+  constexpr auto bytes = panel_lines * 4;
+  auto* const lower = block + tile_lines * panel_lines;
+  asm volatile("" ::: "memory");
+  if (accumulate) {
+    _tile_loadd(0, block, bytes);
+    _tile_loadd(1, block + tile_lines, bytes);
+    _tile_loadd(2, lower, bytes);
+    _tile_loadd(3, lower + tile_lines, bytes);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  auto const* left = x.at;
+  for (std::int64_t step = 0; step < steps; ++step, left += x.step, right += step_bytes) {
+    // Each tile is loaded just before its first product: loads and products overlap.
+    _tile_loadd(6, right, 64);
+    _tile_loadd(4, left, x.row_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, right + tile_bytes, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, left + x.lower, x.row_bytes);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    if (step == 1) last.now();
+  }
+  _tile_stored(0, block, bytes);
+  _tile_stored(1, block + tile_lines, bytes);
+  _tile_stored(2, lower, bytes);
+  _tile_stored(3, lower + tile_lines, bytes);
+  asm volatile("" ::: "memory");
+}
+
+}  // namespace nxd::detail
+#endif

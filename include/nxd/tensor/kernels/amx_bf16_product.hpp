@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <nxd/tensor/kernels/amx_bf16_block.hpp>
+
+#if defined(__x86_64__)
+namespace nxd::detail {
+
+/// An operand of a product by tiles: packed whole, or as it lies.
+struct AmxBf16Side {
+  Bf16Lines lines;
+  std::byte const* packed;  ///< null if it is not
+};
+
+/// Products of bf16 by tiles, sums in fp32. A strip of columns of the right operand is packed and
+/// stays in a second-level cache; all panels of the left one pass by, as they lie in memory where
+/// its rows can be tiles. The order of sums depends on k alone.
+class AmxBf16Product {
+ public:
+  AmxBf16Product(AmxBf16Side const& left, AmxBf16Side const& right, PartStore store, int threads)
+      : left_(left), right_(right), store_(store), threads_(threads), steps_(left.lines.steps()) {
+    depth_ = even_length(steps_, deepest);
+    strip_ = std::max<std::int64_t>(1, strip_bytes / (depth_ * step_bytes));
+    auto const rows = left_.lines.panels(), columns = right_.lines.panels();
+    // Each thread its rows, the same in every product of so many. Or its columns, if there are too
+    // few rows, or if it can pack them by itself: sums that wait for more would have it done again.
+    bool const packs = right_.packed == nullptr && depth_ >= steps_;
+    by_columns_ = rows < threads_ || (packs && parts_of(columns, strip_) >= threads_);
+    own_strips_ = packs && by_columns_;
+  }
+
+  void run() {
+    auto* const right = right_.packed == nullptr && !own_strips_ ? room<0>(right_) : nullptr;
+    auto* const left = left_.packed == nullptr && !left_.lines.by_rows() ? room<3>(left_) : nullptr;
+#pragma omp parallel num_threads(threads_) if (threads_ > 1)
+    {
+      if (right != nullptr) pack_all(right_.lines, OperandSide::right, right, threads_);
+      if (left != nullptr) pack_all(left_.lines, OperandSide::left, left, threads_);
+      if (right != nullptr || left != nullptr) {
+#pragma omp barrier
+      }
+#pragma omp for schedule(static) nowait
+      for (int thread = 0; thread < threads_; ++thread) multiply_share(thread);
+    }
+  }
+
+ private:
+  static constexpr std::int64_t block_bytes = block_floats * 4;
+  /// Steps that are summed at a time. More is better than to write sums and to read them again.
+  static constexpr std::int64_t deepest = 64;
+  /// What stays in a cache of 2 MiB: a strip of the right operand, sums that wait for more.
+  static constexpr std::int64_t strip_bytes = std::int64_t{1280} << 10;
+  static constexpr std::int64_t sums_bytes = std::int64_t{512} << 10;
+
+  static std::size_t size(std::int64_t bytes) { return static_cast<std::size_t>(bytes); }
+  template <int> static AmxScratch& scratch() {
+    thread_local AmxScratch one;
+    return one;
+  }
+
+  /// Where an operand is packed whole.
+  template <int which> static std::byte* room(AmxBf16Side& x) {
+    auto* const at = scratch<which>().at_least(size(x.lines.packed_bytes()));
+    x.packed = at;
+    return at;
+  }
+
+  bool whole() const { return depth_ >= steps_; }
+
+  /// Panels [first, last).
+  struct Panels {
+    std::int64_t first, last;
+
+    std::int64_t count() const { return last - first; }
+    Panels share(std::int64_t i, std::int64_t of) const {
+      return {first + count() * i / of, first + count() * (i + 1) / of};
+    }
+    Panels part(std::int64_t from, std::int64_t most) const {
+      return {from, std::min(from + most, last)};
+    }
+  };
+
+  void multiply_share(std::int64_t thread) const {
+    Panels rows{0, left_.lines.panels()}, columns{0, right_.lines.panels()};
+    (by_columns_ ? columns : rows) = (by_columns_ ? columns : rows).share(thread, threads_);
+    if (rows.count() == 0 || columns.count() == 0) return;
+    AmxTiles const tiles;
+    auto const strip = even_length(columns.count(), strip_);
+    auto const most = std::max<std::int64_t>(1, sums_bytes / (strip * block_bytes));
+    auto const height = whole() ? rows.count() : even_length(rows.count(), most);
+    auto* const sums = reinterpret_cast<float*>(
+        scratch<2>().at_least(size((whole() ? 2 : height * strip) * block_bytes)));
+    for (auto column = columns.first; column < columns.last; column += strip) {
+      auto const strip_columns = columns.part(column, strip);
+      auto const* const right = right_strip(strip_columns);
+      for (auto row = rows.first; row < rows.last; row += height)
+        multiply({rows.part(row, height), strip_columns, right}, sums);
+    }
+  }
+
+  std::byte const* right_strip(Panels const& columns) const {
+    if (!own_strips_) return right_.packed + columns.first * steps_ * step_bytes;
+    auto* const at = scratch<0>().at_least(size(columns.count() * steps_ * step_bytes));
+    pack_panels<OperandSide::right>(right_.lines, columns.first, columns.last, at);
+    return at;
+  }
+
+  /// A part of a thread's work, and its steps [first, last).
+  struct Piece {
+    Panels rows, columns;
+    std::byte const* right;  ///< step 0 of the first column
+    std::int64_t first = 0, last = 0;
+
+    std::int64_t steps() const { return last - first; }
+  };
+
+  void multiply(Piece piece, float* sums) const {
+    LateStore last(store_);
+    do {
+      piece.last = std::min(piece.first + depth_, steps_);
+      std::int64_t blocks = 0;
+      for (auto row = piece.rows.first; row < piece.rows.last; ++row)
+        multiply_row(piece, row, last, [&] {
+          auto const block = whole() ? blocks % 2 : blocks;
+          ++blocks;
+          return sums + block * block_floats;
+        });
+      piece.first = piece.last;
+    } while (piece.first < steps_);
+    last.now();
+  }
+
+  void multiply_row(Piece const& p, std::int64_t row, LateStore& last,
+                    auto const& next_block) const {
+    auto const left = left_panel(p, row);
+    for (auto column = p.columns.first; column < p.columns.last; ++column) {
+      auto* const block = next_block();
+      multiply_block(left, p.right + ((column - p.columns.first) * steps_ + p.first) * step_bytes,
+                     p.steps(), block, p.first > 0, last);
+      last.now();
+      if (p.last == steps_) last.later(part(row, column, block));
+    }
+  }
+
+  LeftTiles left_panel(Piece const& p, std::int64_t row) const {
+    if (left_.packed != nullptr) return {left_.packed + (row * steps_ + p.first) * step_bytes};
+    if (as_it_lies(row)) {
+      auto const bytes = 2 * left_.lines.from.line_stride;
+      auto const from = left_.lines.from.from(row * panel_lines, p.first * step_depth);
+      return {reinterpret_cast<std::byte const*>(from.at), bytes, tile_lines * bytes, 64};
+    }
+    auto* const room = scratch<1>().at_least(size(depth_ * step_bytes));
+    for (auto step = p.first; step < p.last; ++step)
+      pack_step<OperandSide::left>(left_.lines, row, step, room + (step - p.first) * step_bytes);
+    return {room};
+  }
+
+  /// Whether the tiles of a panel lie in memory as they are loaded, in whole cache lines.
+  bool as_it_lies(std::int64_t row) const {
+    auto const& x = left_.lines;
+    return x.by_rows() && x.k % step_depth == 0 && (row + 1) * panel_lines <= x.lines &&
+           x.from.line_stride % 32 == 0 && reinterpret_cast<std::uintptr_t>(x.from.at) % 64 == 0;
+  }
+
+  ProductPart part(std::int64_t row, std::int64_t column, float const* block) const {
+    auto const i = row * panel_lines, j = column * panel_lines;
+    return {i,
+            j,
+            std::min(panel_lines, left_.lines.lines - i),
+            std::min(panel_lines, right_.lines.lines - j),
+            block,
+            panel_lines};
+  }
+
+  AmxBf16Side left_, right_;
+  PartStore store_;
+  int threads_;
+  std::int64_t steps_, depth_ = 1, strip_ = 1;
+  bool by_columns_ = false, own_strips_ = false;
+};
+
+}  // namespace nxd::detail
+#endif
