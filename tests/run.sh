@@ -3,8 +3,9 @@
 #
 #   tests/run.sh [--full] [--build DIR]
 #
-#   --full       more faults and servers in tests of checkpoints; then the unit tests again under the
-#                address and the thread sanitizer (DIR-asan, DIR-tsan)
+#   --full       long versions of tests that have one (they see NXD_FULL=1): more faults, kills and
+#                servers; then the unit tests again under the address and the thread sanitizer
+#                (DIR-asan, DIR-tsan)
 #   --build DIR  where to build (build/release)
 #   --help       this text
 #
@@ -94,8 +95,8 @@ for component in MPI OPENMP BLAS XTENSOR YAML JSON S3 CLI; do
   everything+=(-D "NXD_WITH_$component=ON")
 done
 build_and_test release "$build" all "${everything[@]}" -D NXD_BUILD_BENCHMARKS=ON
+unset NXD_FULL
 if [[ $full == yes ]]; then
-  unset NXD_FULL
   build_and_test asan "$build-asan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
   everything+=(-D NXD_WITH_OPENMP=OFF)
   build_and_test tsan "$build-tsan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF

@@ -255,6 +255,43 @@ TEST_CASE("a file that becomes visible late is waited for, and not for ever") {
                        doctest::Contains("/never: is missing"), nxd::CorruptInput);
 }
 
+/// Files that a network file system loses sight of: the first read of each fails.
+class Forgetful : public nxd::PosixStorage {
+ public:
+  using nxd::PosixStorage::PosixStorage;
+
+  struct File : nxd::PosixFile {
+    bool* forgotten;
+
+    void read(std::int64_t offset, std::span<std::byte> to) {
+      if (std::exchange(*forgotten, true)) return nxd::PosixFile::read(offset, to);
+      throw nxd::NotThere("Stale file handle");
+    }
+  };
+  File create(std::string const& path) {
+    return {nxd::PosixStorage::create(path), &forgotten_[path]};
+  }
+  File open(std::string const& path) {
+    if (path.ends_with(".json")) forgotten_[path] = true;
+    return {nxd::PosixStorage::open(path), &forgotten_[path]};
+  }
+  std::size_t files() const { return forgotten_.size(); }
+
+ private:
+  std::map<std::string, bool> forgotten_;
+};
+
+TEST_CASE("a file that goes stale while it is read is opened once more") {
+  parts::Folder folder;
+  auto const entry = parts::save_one(folder / "ckpt", 3, 3);
+  nxd::Single comm;
+  Forgetful storage(folder / "ckpt");
+  auto held = parts::empty(Split::rows, 0, 1);
+  nxd::load(comm, storage, entry, held.pieces);
+  CHECK(parts::holds(held, Split::rows, 0, 1, 3));
+  CHECK(storage.files() == 4);
+}
+
 TEST_CASE("LATEST is not trusted") {
   parts::Folder folder;
   auto const first = parts::save_one(folder / "ckpt", 1, 1);

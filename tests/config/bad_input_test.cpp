@@ -168,9 +168,9 @@ constexpr Bad table[] = {
      "run.yaml:8: distributed_strategy.sequence_parallel breaks a rule: a sharded dimension must "
      "split evenly over its axis (63 against 2); set it to false, or data.seq_length to a "
      "multiple"},
-    {"  zero1: true\n", "  sequence_parallel: true\nexp_manager: {async_checkpointing: true}\n",
-     "run.yaml:9: exp_manager.async_checkpointing is true, but checkpoints are saved while "
-     "training waits; set it to false"},
+    {"  zero1: true\n", "  sequence_parallel: true\nexp_manager: {log_parameter_norm: true}\n",
+     "run.yaml:9: exp_manager.log_parameter_norm is true, but this program logs the norm of "
+     "gradients alone; set it to false"},
     {"  seq_length: 64", "  seq_length: 64\n  eod_mask_loss: true",
      "run.yaml:14: data.eod_mask_loss is true, but every token counts in the loss; set it to "
      "false"},

@@ -172,5 +172,8 @@ for file in "$saved"/step-*/MANIFEST.json; do truncate -s 20 "$file"; done
 train trainer.max_steps=10 && fail "a run whose checkpoints are all broken begins anew"
 [[ $(grep -c "^nxd: .*none can be loaded" log) -eq 1 ]] || fail "it is not said that no checkpoint can be loaded"
 answers 0 "put aside: " list runs/run
+train trainer.max_steps=2 --allow-fresh-start || die "a fresh start is not allowed"
+answers 0 "newest" list runs/run
+told "put aside: "
 
 passed

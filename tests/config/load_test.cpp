@@ -16,7 +16,9 @@ aync_exec_max_inflight_requests: 5
 trainer: {max_steps: 1_000, limit_val_batches: 0.5, lnc: 2}
 exp_manager:
   name: ${name}
-  save_xser: True
+  async_checkpointing: True
+  load_xser: False
+  save_bf16: True
   checkpoint_callback_params:
     model_parallel_size: ${multiply:${distributed_strategy.tensor_model_parallel_size}, 1}
 distributed_strategy: &mesh {tensor_model_parallel_size: 2, sequence_parallel: true}
@@ -45,6 +47,9 @@ TEST_CASE("A configuration with the original's keys loads into typed fields") {
   CHECK(broken.empty());
   CHECK(c.name == "run");
   CHECK(c.exp_manager.name == "run");
+  CHECK(c.exp_manager.async_checkpointing);
+  CHECK(c.exp_manager.save_xser);
+  CHECK_FALSE(c.exp_manager.load_xser);
   CHECK(c.trainer.max_steps == 1000);
   CHECK(c.trainer.limit_val_batches == nxd::BatchLimit{0.5, true});
   CHECK(c.trainer.gradient_clip_val == std::nullopt);
@@ -60,7 +65,7 @@ TEST_CASE("A configuration with the original's keys loads into typed fields") {
   CHECK(c.model.optim.sched.name == nxd::LrShape::linear_annealing_with_warm_up);
   CHECK(nxd::ignored_line(ignored) ==
         "without effect here: compiler_flags, aync_exec_max_inflight_requests, trainer.lnc, "
-        "exp_manager.save_xser");
+        "exp_manager.save_bf16");
 }
 
 TEST_CASE("Inline fields of a config.json become JSON with their types") {

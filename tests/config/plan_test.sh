@@ -24,6 +24,8 @@ d=distributed_strategy
 tp=$d.tensor_model_parallel_size sp=$d.sequence_parallel=true zero1=$d.zero1=true
 pp=$d.pipeline_model_parallel_size schedule=$d.pipeline_schedule layers=$d.pipeline_layers
 recompute=model.activations_checkpoint_granularity batch=data.global_batch_size
+saves=(exp_manager.create_checkpoint_callback=true exp_manager.async_checkpointing=true
+       exp_manager.checkpoint_callback_params.every_n_train_steps=1)
 
 # ---- what a plan says --------------------------------------------------------------------------
 
@@ -81,6 +83,7 @@ exact 1 tied model.share_embeddings_and_output_weights=true
 exact 1 full $recompute=full
 exact 1 smallest data.seq_length=1 model.num_layers=1 $batch=1
 
+exact 1 saves "${saves[@]}"
 exact 2 tp $tp=2
 exact 2 tp-sp $tp=2 $sp
 exact 2 tp-sp-selective $tp=2 $sp $recompute=selective $batch=8
@@ -105,6 +108,8 @@ exact 4 tp-pp $tp=2 $sp $pp=2
 exact 4 tp-pp-zb-v $tp=2 $pp=2 $schedule=zb-v $recompute=full
 exact 4 dp-pp $pp=2 $zero1 $schedule=zb-h1 $batch=8
 exact 4 dp-tp $tp=2 $sp $zero1
+exact 4 dp-tp-saves $tp=2 $sp $zero1 "${saves[@]}" model.num_kv_heads=1 $d.kv_replicator=2
+exact 4 dp-pp-saves $pp=2 $schedule=zb-v "${saves[@]}" model.vocab_size=301
 bf16=precision.type=mixed_precision
 exact 1 bf16 $bf16 $batch=6
 exact 1 bf16-by-chance precision.type=bf16SR $recompute=selective

@@ -119,7 +119,7 @@ std::vector<Piece> gradient_pieces(Model const& model,
   std::size_t i = 0;
   model.visit([&]<class X, class W, class M>(ParameterInfo const& info, Var<X, W> const& v, M m) {
     auto const& state = optimizer.state(i++);
-    if (!optimizer.template owns<X>()) return;
+    if (optimizer.template holders<X>().place != 0) return;
     auto const& world = v.world();
     auto const held = chunk_portions(portions<X>(info, world.plan, world.rank(), m), state.chunk);
     detail::add_pieces(pieces, held, "", "model", World::backend::data(state.gradient));

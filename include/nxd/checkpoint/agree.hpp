@@ -46,6 +46,13 @@ template <class Work> std::string failure_of(Work&& work) {
   return {};
 }
 
+/// Throws what the first rank that has a failure has thrown, if any has.
+inline void raise_first(std::vector<std::string> const& failures) {
+  for (std::size_t r = 0; r < failures.size(); ++r)
+    if (!failures[r].empty())
+      raise(failures[r], static_cast<std::int64_t>(r), static_cast<std::int64_t>(failures.size()));
+}
+
 }  // namespace detail
 
 /// The text of each rank, on all ranks. Cost: two all-gathers, the second padded to the longest
@@ -81,11 +88,7 @@ template <class C> std::string broadcast_text(C& comm, std::string text) {
 /// Runs `work()` on each rank, and ends alike on all: if it threw on any, all throw what the first
 /// of them threw, and say which rank that was. `work` may not communicate.
 template <class C, class Work> void together(C& comm, Work&& work) {
-  auto const failures = gather_texts(comm, detail::failure_of(work));
-  for (std::size_t r = 0; r < failures.size(); ++r)
-    if (!failures[r].empty())
-      detail::raise(failures[r], static_cast<std::int64_t>(r),
-                    static_cast<std::int64_t>(failures.size()));
+  detail::raise_first(gather_texts(comm, detail::failure_of(work)));
 }
 
 /// The text that `work()` returns on rank 0, on all ranks; what it throws there, all throw.

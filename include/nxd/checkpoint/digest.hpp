@@ -45,7 +45,7 @@ Digest run_digest(std::byte const* bytes, std::int64_t place, std::int64_t count
   for (std::int64_t i = 0; i < count; ++i) {
     Bits bits;
     std::memcpy(&bits, bytes + i * static_cast<std::int64_t>(sizeof(Bits)), sizeof(Bits));
-    sum += element_digest(static_cast<std::uint64_t>(place + i), bits);
+    sum += element_digest(static_cast<std::uint64_t>(place + i), static_cast<std::uint64_t>(bits));
   }
   return sum;
 }

@@ -81,9 +81,12 @@ struct ChangedChunk : CorruptInput {
 template <Storage S> class CheckedFile {
  public:
   CheckedFile(S& storage, std::string const& entry, FileRecord const& record, Patience patience)
-      : path_(storage.where(entry + "/" + record.name)),
+      : storage_(&storage),
+        name_(entry + "/" + record.name),
+        path_(storage.where(name_)),
         record_(&record),
-        file_(open_patiently(storage, entry + "/" + record.name, patience)) {
+        patience_(patience),
+        file_(open_patiently(storage, name_, patience)) {
     if (file_.size() != record.size)
       throw CorruptInput(path_ + ": has " + std::to_string(file_.size()) +
                          " bytes, its manifest says " + std::to_string(record.size));
@@ -110,7 +113,7 @@ template <Storage S> class CheckedFile {
     shown_ = -1;
     auto const begin = index * crc_chunk_bytes;
     chunk_.resize(static_cast<std::size_t>(std::min(crc_chunk_bytes, record_->size - begin)));
-    file_.read(begin, chunk_);
+    read(begin);
     if (crc32c(chunk_) != record_->crcs[static_cast<std::size_t>(index)])
       throw ChangedChunk(path_ + ": chunk " + std::to_string(index) + ", the " +
                              std::to_string(chunk_.size()) + " bytes from " +
@@ -119,8 +122,21 @@ template <Storage S> class CheckedFile {
     shown_ = index;
   }
 
-  std::string path_;
+  /// A network file system may lose sight of a file that is open: then it is opened once more.
+  void read(std::int64_t begin) {
+    try {
+      file_.read(begin, chunk_);
+    } catch (NotThere const&) {
+      file_ = open_patiently(*storage_, name_, patience_);
+      file_.read(begin, chunk_);
+    }
+  }
+
+  S* storage_;
+  std::string name_;  ///< in the storage
+  std::string path_;  ///< in messages
   FileRecord const* record_;
+  Patience patience_;
   typename S::File file_;
   std::vector<std::byte> chunk_;
   std::int64_t shown_ = -1;

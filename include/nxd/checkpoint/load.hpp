@@ -8,6 +8,7 @@
 #include <nxd/checkpoint/agree.hpp>
 #include <nxd/checkpoint/attempts.hpp>
 #include <nxd/checkpoint/fill.hpp>
+#include <nxd/checkpoint/turns.hpp>
 
 namespace nxd {
 
@@ -20,11 +21,18 @@ enum class Verify : std::uint8_t {
 /// What to do with a directory in which runs have saved and nothing can be loaded.
 enum class FreshStart : std::uint8_t { refused, allowed };
 
+/// Who reads what several ranks need.
+enum class Reading : std::uint8_t {
+  each,    ///< each of them
+  shared,  ///< one of them, each in its turn, and sends it to the others
+};
+
 /// How to load.
 struct LoadOptions {
   Verify verify = Verify::digests;
   FreshStart fresh_start = FreshStart::refused;
   Patience patience = std::chrono::seconds(60);  ///< with files that are not visible yet
+  Reading reading = Reading::shared;
 };
 
 /// What was loaded, besides the pieces.
@@ -43,10 +51,15 @@ Loaded load_entry(C& comm, S& storage, std::string const& entry, std::string con
                   std::vector<Piece> const& pieces, LoadOptions const& options) {
   Loaded loaded{entry, {}, {}, 0, {}};
   auto const where = storage.where(entry);
+  auto const turns =
+      options.reading == Reading::shared ? share_reading(comm, pieces) : Turns(pieces.size());
   std::string mine;
   together(comm, [&] {
     loaded.manifest = parse_manifest(manifest, storage.where(entry + "/" + manifest_name));
-    fill(storage, entry, loaded.manifest, pieces, options.patience);
+    fill(storage, entry, loaded.manifest, read_here(pieces, turns), options.patience);
+  });
+  exchange_read(comm, pieces, turns);
+  together(comm, [&] {
     if (options.verify == Verify::digests) mine = digest_lines(pieces);
   });
   if (options.verify == Verify::digests) {
@@ -188,8 +201,8 @@ std::optional<Loaded> resume(C& comm, S& storage, std::vector<Piece> const& piec
   std::string reasons;
   for (auto const& reason : skipped) reasons += "; " + reason;
   throw CorruptInput(storage.where("") +
-                     ": has checkpoints and none can be loaded; allow a fresh start to begin "
-                     "anew" +
+                     ": has checkpoints and none can be loaded; to begin anew, allow a fresh "
+                     "start: --allow-fresh-start, or exp_manager.allow_fresh_start=true" +
                      reasons);
 }
 

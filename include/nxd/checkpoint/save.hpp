@@ -3,11 +3,13 @@
 
 #include <set>
 #include <sstream>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include <nxd/checkpoint/agree.hpp>
 #include <nxd/checkpoint/entry.hpp>
+#include <nxd/checkpoint/finite.hpp>
 #include <nxd/checkpoint/sweep.hpp>
 #include <nxd/checkpoint/verify.hpp>
 
@@ -32,6 +34,7 @@ enum class ReadBack : std::uint8_t {
 /// How to save.
 struct SaveOptions {
   ReadBack read_back = ReadBack::sizes;
+  std::int64_t writers = 0;  ///< ranks that write at a time; 0: all, 1: one after the other
 };
 
 /// What was saved.
@@ -50,6 +53,7 @@ namespace detail {
 inline std::string part_text(Manifest const& part) {
   return to_text(Json(Json::Object{{"step", count_json(part.step)},
                                    {"config_hash", Json(part.info.config_hash)},
+                                   {"finite", Json(part.info.health.finite)},
                                    {"files", files_json(part)},
                                    {"tensors", tensors_json(part)}}));
 }
@@ -60,6 +64,7 @@ inline Manifest part_from(std::string const& text) {
   Manifest part;
   part.step = view["step"].count();
   part.info.config_hash = view["config_hash"].string();
+  part.info.health.finite = view["finite"].boolean();
   read_contents(view, part);
   return part;
 }
@@ -73,6 +78,7 @@ inline Manifest merged(std::vector<std::string> const& parts) {
       throw Error(ExitCode::desync, "save: rank " + std::to_string(r) +
                                         " is at another step or has another configuration than "
                                         "the first");
+    all.info.health.finite = all.info.health.finite && part.info.health.finite;
     merge(part, all);
   }
   for (auto const& [key, tensor] : all.tensors) {
@@ -192,17 +198,82 @@ inline Place place_from(std::string const& text) {
   return place;
 }
 
-/// Writes this rank's files. Returns what it says of them.
+/// Writes this rank's files. Returns what it says of them. @throws IoError if it is asked to stop
 template <Storage S>
 std::string write_part(S& storage, std::string const& folder, std::vector<ShardFile>& shards,
-                       SaveRequest const& request, bool first) {
+                       SaveRequest const& request, bool first, std::stop_token const& stop = {}) {
   Manifest part{{}, {}, 0, request.step, request.info, {}, {}};
   for (auto& shard : shards) {
-    part.files.push_back(write_shard(storage, folder, shard));
+    for (auto const* piece : shard.pieces)
+      if (!all_finite(piece->dtype, piece->bytes)) part.info.health.finite = false;
+    part.files.push_back(write_shard(storage, folder, shard, stop));
     describe(shard, Digests::taken, part);
   }
   if (first) part.files.push_back(write_file(storage, folder, state_name, request.state));
   return part_text(part);
+}
+
+/// What the ranks will write: what each says of it, and the bytes of all.
+struct Intent {
+  std::vector<std::string> parts;
+  std::int64_t bytes = 0;
+};
+
+/// Step 0 of a save: each rank says what it will write, and plans its files.
+template <Communicator C>
+Intent gather_intent(C& comm, SaveRequest const& request, std::vector<ShardFile>& shards) {
+  std::string mine;
+  std::int64_t bytes = std::ssize(request.state);
+  together(comm, [&] {
+    shards = plan_shards(request.pieces, comm.rank());
+    Manifest planned{{}, {}, 0, request.step, request.info, {}, {}};
+    for (auto const& shard : shards) {
+      describe(shard, Digests::none, planned);
+      bytes += shard.size;
+    }
+    mine = part_text(planned);
+  });
+  Intent intent{gather_texts(comm, mine), 0};
+  for (auto const& size : gather_texts(comm, std::to_string(bytes)))
+    intent.bytes += std::stoll(size);
+  return intent;
+}
+
+/// Steps 5 and 6, on the first rank: joins what all have written to one manifest, and makes it
+/// visible. Returns the name of the entry and the bytes of all files, as text.
+template <Storage S>
+std::string commit_parts(S& storage, SaveRequest const& request, Place const& place,
+                         std::vector<std::string> const& parts, ReadBack read_back) {
+  auto manifest = merged(parts);
+  manifest.run_id = place.run_id;
+  manifest.save_id = place.save_id;
+  manifest.generation = place.generation;
+  auto const finite = manifest.info.health.finite;
+  manifest.info = request.info;
+  manifest.info.health.finite = finite;
+  auto entry = text(EntryName{request.step, place.generation});
+  if (!finite) entry = ".diag-" + entry;
+  commit(storage, manifest, place.folder, entry, read_back);
+  if (finite) hint(storage, entry);
+  std::int64_t total = 0;
+  for (auto const& file : manifest.files) total += file.size;
+  return entry + " " + std::to_string(total);
+}
+
+/// What was saved, by what `commit_parts` has said.
+template <Storage S>
+SaveResult result_from(S& storage, Place const& place, std::string const& said) {
+  auto const entry = said.substr(0, said.find(' '));
+  return {entry, storage.where(entry), place.save_id, place.generation,
+          std::stoll(said.substr(entry.size()))};
+}
+
+/// Ranks write in waves, if not all may at a time.
+inline std::int64_t wave_of(SaveOptions const& options, std::int64_t rank) {
+  return options.writers > 0 ? rank / options.writers : 0;
+}
+inline std::int64_t waves(SaveOptions const& options, std::int64_t ranks) {
+  return wave_of(options, ranks - 1) + 1;
 }
 
 /// Steps 2 to 6 of a save: from the folder to the commit.
@@ -210,26 +281,15 @@ template <Communicator C, Storage S>
 SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place const& place,
                      std::vector<ShardFile>& shards, SaveOptions const& options) {
   std::string mine;
-  together(comm,
-           [&] { mine = write_part(storage, place.folder, shards, request, comm.rank() == 0); });
+  for (std::int64_t wave = 0; wave < waves(options, comm.size()); ++wave)
+    together(comm, [&] {
+      if (wave_of(options, comm.rank()) == wave)
+        mine = write_part(storage, place.folder, shards, request, comm.rank() == 0);
+    });
   auto const parts = gather_texts(comm, mine);
-  auto entry = text(EntryName{request.step, place.generation});
-  if (!request.info.health.finite) entry = ".diag-" + entry;
-  SaveResult result{entry, storage.where(entry), place.save_id, place.generation, 0};
-  auto const bytes = from_first_rank(comm, [&] {
-    auto manifest = merged(parts);
-    manifest.run_id = place.run_id;
-    manifest.save_id = place.save_id;
-    manifest.generation = place.generation;
-    manifest.info = request.info;
-    commit(storage, manifest, place.folder, entry, options.read_back);
-    if (request.info.health.finite) hint(storage, entry);
-    std::int64_t total = 0;
-    for (auto const& file : manifest.files) total += file.size;
-    return std::to_string(total);
-  });
-  result.bytes = std::stoll(bytes);
-  return result;
+  return result_from(storage, place, from_first_rank(comm, [&] {
+                       return commit_parts(storage, request, place, parts, options.read_back);
+                     }));
 }
 
 }  // namespace detail
@@ -242,22 +302,9 @@ SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place cons
 template <Communicator C, Storage S>
 SaveResult save(C& comm, S& storage, SaveRequest const& request, SaveOptions options = {}) {
   std::vector<detail::ShardFile> shards;
-  std::string mine;
-  together(comm, [&] {
-    shards = detail::plan_shards(request.pieces, comm.rank());
-    Manifest planned{{}, {}, 0, request.step, request.info, {}, {}};
-    for (auto const& shard : shards) describe(shard, detail::Digests::none, planned);
-    mine = detail::part_text(planned);
-  });
-  auto const parts = gather_texts(comm, mine);
-  std::int64_t bytes = std::ssize(request.state);
-  for (auto const& shard : shards) bytes += shard.size;
-  auto const sizes = gather_texts(comm, std::to_string(bytes));
-  auto const agreed = from_first_rank(comm, [&] {
-    std::int64_t total = 0;
-    for (auto const& size : sizes) total += std::stoll(size);
-    return detail::prepare(storage, detail::merged(parts), total);
-  });
+  auto const intent = detail::gather_intent(comm, request, shards);
+  auto const agreed = from_first_rank(
+      comm, [&] { return detail::prepare(storage, detail::merged(intent.parts), intent.bytes); });
   auto const place = detail::place_from(agreed);
   SaveResult result;
   auto const write = [&] {

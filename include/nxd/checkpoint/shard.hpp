@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -119,13 +121,25 @@ FileRecord write_file(S& storage, std::string const& folder, std::string const& 
                     [&](auto sink) { sink(std::as_bytes(std::span(text))); });
 }
 
+/// Calls `use(part)` for bytes in parts of a chunk's size: what is looked at is still in the cache
+/// when it is written.
+template <class Use> void for_each_part(std::span<std::byte const> bytes, Use&& use) {
+  for (std::size_t at = 0; at < bytes.size(); at += crc_chunk_bytes)
+    use(bytes.subspan(at, std::min<std::size_t>(bytes.size() - at, crc_chunk_bytes)));
+}
+
 /// Writes a shard. If the disk does not confirm it, the file is given up and written anew, once,
-/// under another name, which the shard then has.
+/// under another name, which the shard then has. @throws IoError soon after it is asked to stop
 template <Storage S>
-FileRecord write_shard(S& storage, std::string const& folder, ShardFile& shard) {
+FileRecord write_shard(S& storage, std::string const& folder, ShardFile& shard,
+                       std::stop_token const& stop = {}) {
   auto const write = [&](auto sink) {
     sink(std::as_bytes(std::span(shard.header)));
-    for (auto const* piece : shard.pieces) sink(std::span<std::byte const>(piece->bytes));
+    for (auto const* piece : shard.pieces)
+      for_each_part(piece->bytes, [&](std::span<std::byte const> part) {
+        if (stop.stop_requested()) throw IoError(storage.where(folder) + ": the save is given up");
+        sink(part);
+      });
   };
   try {
     return write_file(storage, folder, shard.file, shard.size, write);

@@ -1,35 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
-#include <string_view>
 
+#include <nxd/comm/communicator.hpp>
 #include <nxd/core/dtype.hpp>
 #include <nxd/core/random.hpp>
 #include <nxd/core/spelling.hpp>
 #include <nxd/dist/mesh.hpp>
 
 namespace nxd {
-
-/// What a rank can be asked to do with its peers.
-enum class Exchange : std::uint8_t {
-  all_gather,
-  all_to_all,
-  broadcast,
-  all_reduce,
-  reduce_scatter,
-  send,
-  receive,
-  barrier,
-};
-
-/// Spellings.
-constexpr auto names_of(Exchange) {
-  return std::to_array<std::string_view>({"all_gather", "all_to_all", "broadcast", "all_reduce",
-                                          "reduce_scatter", "send", "receive", "barrier"});
-}
 
 /// Of one rank with one other, not of a whole line.
 constexpr bool is_message(Exchange e) { return e == Exchange::send || e == Exchange::receive; }

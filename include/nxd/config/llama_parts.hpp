@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nxd/config/llama_stages.hpp>
+#include <nxd/train/pieces.hpp>
 #include <nxd/train/pipeline_step.hpp>
 
 namespace nxd {
@@ -77,6 +78,17 @@ template <class F> auto with_backend(PrecisionConfig const& precision, F const& 
 template <class F> auto with_region(DistributedConfig const& config, F const& f) {
   return config.sequence_parallel ? f.template operator()<SequenceParallel<Seq>>()
                                   : f.template operator()<Duplicated>();
+}
+
+/// Whether a rank needs memory for a copy of what it saves.
+inline bool saves_in_background(TrainingConfig const& config) {
+  auto const& exp = config.exp_manager;
+  return exp.create_checkpoint_callback && exp.async_checkpointing;
+}
+
+/// What a rank saves.
+inline Holding saved_by_each(TrainingConfig const& config) {
+  return config.exp_manager.save_xser ? Holding::shared : Holding::owned;
 }
 
 /// This rank's stages of the Llama that a configuration describes, on the ranks of its world. The

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <nxd/checkpoint/snapshot.hpp>
 #include <nxd/config/check_llama.hpp>
 #include <nxd/config/llama_parts.hpp>
 #include <nxd/plan/step_plan.hpp>
@@ -34,6 +35,9 @@ RankPlan plan_rank_of(TrainingConfig const& config, LlamaConfig const& model, st
   return with_region(config.distributed_strategy, [&]<class Region>() {
     auto const llama = make_llama<Region>(world, config, model);
     auto optimizer = make_optimizer(world, config, llama);
+    std::optional<Snapshot<typename decltype(world)::backend>> snapshot;
+    if (saves_in_background(config))
+      snapshot.emplace(total_bytes(training_pieces(llama, optimizer, saved_by_each(config))));
     return dry_run(world, llama, optimizer, machine.kernels);
   });
 }

@@ -8,43 +8,20 @@
 #include <vector>
 
 #include <nxd/checkpoint/huggingface.hpp>
-#include <nxd/checkpoint/retention.hpp>
-#include <nxd/checkpoint/save.hpp>
 #include <nxd/comm/recorder.hpp>
 #include <nxd/config/llama_parts.hpp>
 #include <nxd/config/llama_start.hpp>
 #include <nxd/config/llama_state.hpp>
+#include <nxd/config/run_words.hpp>
 #include <nxd/config/trace_llama.hpp>
 #include <nxd/tensor/xtensor.hpp>
-#include <nxd/train/curve.hpp>
 #include <nxd/train/pieces.hpp>
 #include <nxd/train/progress.hpp>
 #include <nxd/train/replicas.hpp>
+#include <nxd/train/saving.hpp>
 #include <nxd/train/trainer.hpp>
 
 namespace nxd {
-
-namespace detail {
-
-inline std::string hex(std::uint64_t n) {
-  std::string text(16, '0');
-  for (auto at = text.rbegin(); n != 0; n >>= 4) *at++ = "0123456789abcdef"[n & 15];
-  return text;
-}
-
-inline std::string percent(double share) { return std::to_string(std::lround(100 * share)) + " %"; }
-
-/// Draws what `metrics.jsonl` holds.
-inline void draw_losses(std::ostream& out, std::string const& folder) {
-  std::vector<CurvePoint> points;
-  for (auto const& m : read_metrics(folder + "/metrics.jsonl"))
-    points.push_back({static_cast<double>(m.step), m.loss});
-  CurveStyle style;
-  style.charset = environment_charset();
-  if (points.size() > 1) out << draw_curve(points, style);
-}
-
-}  // namespace detail
 
 /// One run of `nxd train` on one rank: a Llama whose numbers are those of Backend. Region is how
 /// activations live between blocks.
@@ -65,6 +42,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
         optimizer_(make_optimizer(world_, config, model_)),
         folder_(run_folder(config)),
         storage_(open_storage(run_place(config) + "/checkpoints")),
+        saving_(world_.comm, storage_, retention(config)),
         log_(out, comm.rank()),
         out_(out) {
     world_.whereabouts = &this_process();
@@ -74,6 +52,9 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     watch_.warn = [this](std::string const& line) { log_.warning(line); };
     initialize(model_, static_cast<std::uint64_t>(config.seed));
     look_for_bucket();
+    if (saves_in_background(config))
+      saving_.in_background(
+          total_bytes(training_pieces(model_, optimizer_, saved_by_each(config_))));
     begin();
   }
 
@@ -94,7 +75,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     if (schedule.first > schedule.last) {
       log_.info("nothing to do: the checkpoint is at step " + std::to_string(state_.steps) +
                 ", and the run ends with step " + std::to_string(schedule.last));
-      return saved_;
+      return {};
     }
     std::optional<StepTracer<World>> tracer;
     if (tracing)
@@ -111,15 +92,31 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
       watch_.begin_step(step);
       if (tracer) try_to_trace([&] { tracer->before(step); });
     };
-    train(world_, model_, optimizer_, schedule, h);
+    try {
+      train(world_, model_, optimizer_, schedule, h);
+    } catch (Error const& e) {  // on all ranks alike
+      watch_.begin(Phase::save);
+      if (e.code == ExitCode::non_finite || e.code == ExitCode::requeue) saving_.finish();
+      throw;
+    }
+    watch_.begin(Phase::save);
+    save_last(schedule);
     if (tracer) try_to_trace([&] { tracer->finish(); });
     progress.finish();
     watch_.begin(Phase::none);
     if (world_.rank() == 0) detail::draw_losses(out_, folder_);
-    return saved_;
+    return saving_.newest();
   }
 
  private:
+  static Retention retention(TrainingConfig const& config) {
+    auto const& saving = config.exp_manager.checkpoint_callback_params;
+    Retention keep;
+    keep.newest = saving.save_top_k;
+    keep.every = saving.keep_every_n_train_steps.value_or(0);
+    return keep;
+  }
+
   BatchSizes batch_sizes() const {
     return {config_.data.global_batch_size, config_.data.micro_batch_size, layout_.data_parallel};
   }
@@ -191,11 +188,9 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
       if (writer) writer->write(m);
       progress.update(m);
     };
-    h.save = [this, &progress](std::int64_t step, StepMetrics const& m) {
-      save_checkpoint(step, m);
-      progress.note("saved " + *saved_);
-      retire_checkpoints();
-    };
+    h.boundary = [this] { saving_.boundary(); };
+    h.save = [this](std::int64_t step, StepMetrics const& m) { saving_.save(request(step, m)); };
+    saving_.tell = [&progress](std::string const& line) { progress.note(line); };
     return h;
   }
 
@@ -215,13 +210,14 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     return std::min(there, static_cast<std::int64_t>(wanted));
   }
 
-  void save_checkpoint(std::int64_t step, StepMetrics const& m) {
+  SaveRequest request(std::int64_t step, StepMetrics const& m) {
     state_.steps = step;
     state_.consumed_samples = step * config_.data.global_batch_size;
     state_.tokens = m.tokens;
+    last_metrics_ = m;
     SaveRequest request;
     request.step = step;
-    request.pieces = training_pieces(model_, optimizer_, Holding::owned);
+    request.pieces = training_pieces(model_, optimizer_, saved_by_each(config_));
     request.state = to_text(state_);
     request.info.layout = {{"dp", layout_.data_parallel},
                            {"pp", model_.along().count},
@@ -230,20 +226,24 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     request.info.dataset_fp = detail::hex(data_.train.fingerprint());
     request.info.tokenizer_fp = detail::hex(ByteTokenizer::fingerprint());
     request.info.health = {true, m.grad_norm, m.loss};
-    saved_ = save(world_.comm, storage_, request).path;
+    return request;
   }
 
-  /// Removes what `save_top_k` leaves no room for. That it cannot is no reason to stop.
-  void retire_checkpoints() {
-    if (world_.rank() != 0) return;
-    Retention keep;
-    keep.newest = config_.exp_manager.checkpoint_callback_params.save_top_k;
-    if (!resumed_from_.empty()) keep.pinned.push_back(resumed_from_);
-    try {
-      prune(storage_, keep);
-    } catch (Error const& reason) {
-      log_.warning(std::string("an old checkpoint stays: ") + reason.what());
-    }
+  /// Waits for the last save. What a run ends with is worth a second try, and an error if that
+  /// fails too; where no save is wanted at the end, there is nothing to try.
+  void save_last(RunSchedule const& schedule) {
+    saving_.finish();
+    if (saving_.unsaved_step() != schedule.last) return;
+    saving_.save_now(request(schedule.last, last_metrics_));
+    if (saving_.unsaved_step()) throw IoError(saving_.failure());
+  }
+
+  LoadOptions options() const {
+    auto const& exp = config_.exp_manager;
+    LoadOptions options;
+    if (exp.allow_fresh_start) options.fresh_start = FreshStart::allowed;
+    options.reading = exp.load_xser ? Reading::shared : Reading::each;
+    return options;
   }
 
   /// A wrong name, or credentials that do not fit, end a run before its first step.
@@ -264,15 +264,15 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     auto const& exp = config_.exp_manager;
     if (exp.resume_from_checkpoint && config_.model.weight_init_only)
       return take_weights(*exp.resume_from_checkpoint);
-    auto pieces = training_pieces(model_, optimizer_, Holding::all);
+    auto const pieces = training_pieces(model_, optimizer_, Holding::all);
     if (exp.resume_from_checkpoint) {
       auto const path = checkpoint_path(*exp.resume_from_checkpoint);
       auto from = open_storage(path.directory);
-      return resumed(load(world_.comm, from, entry_of(world_.comm, from, path), pieces),
+      return resumed(load(world_.comm, from, entry_of(world_.comm, from, path), pieces, options()),
                      path.directory);
     }
     if (!exp.resume_if_exists) return;
-    if (auto const loaded = resume(world_.comm, storage_, pieces)) {
+    if (auto const loaded = resume(world_.comm, storage_, pieces, options())) {
       for (auto const& reason : loaded->skipped) log_.warning("passed over: " + reason);
       resumed(*loaded, storage_.where(""));
     } else if (!exp.resume_ignore_no_checkpoint) {
@@ -289,7 +289,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     } else {
       auto const path = checkpoint_path(from);
       auto folder = open_storage(path.directory);
-      load(world_.comm, folder, entry_of(world_.comm, folder, path), pieces);
+      load(world_.comm, folder, entry_of(world_.comm, folder, path), pieces, options());
     }
     optimizer_.take_weights(model_);
     log_.info("weights from " + from);
@@ -307,7 +307,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     state_.model = model;
     optimizer_.set_steps(state.steps);
     optimizer_.give_weights(model_);
-    if (storage_.where("") == directory) resumed_from_ = loaded.entry;
+    if (storage_.where("") == directory) saving_.pin(loaded.entry);
     log_.info("resumed from " + where + " at step " + std::to_string(state.steps));
   }
 
@@ -349,10 +349,10 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
   LlamaState state_;
   std::string folder_;
   AnyStorage storage_;
-  std::string resumed_from_;  ///< an entry of storage_, or empty
+  Saving<Backend, Recorder<C>, AnyStorage> saving_;
+  StepMetrics last_metrics_;  ///< of the step that was saved last
   Logger log_;
   std::ostream& out_;
-  std::optional<std::string> saved_;
 };
 
 /// `train_llama` of a run whose numbers are those of Backend, when all that it needs is there.

@@ -112,28 +112,44 @@ std::vector<Portion> portions(ParameterInfo const& info, auto const& plan, std::
   return all;
 }
 
+/// The ranks that hold the same part of a tensor, and the place of one among them.
+struct Holders {
+  std::int64_t count = 1;
+  std::int64_t place = 0;
+};
+
 namespace detail {
 
-template <class X, class A> bool is_first_holder_on(auto const& plan, std::int64_t rank) {
+/// Those along one axis; along the axes of Apart only the rank itself.
+template <class X, class A, class... Apart>
+Holders holders_along(auto const& plan, std::int64_t rank, Mesh<Apart...>) {
   using P = placement_t<X, A>;
-  auto const place = line<A>(plan, rank).place;
-  if constexpr (std::same_as<typename Slicing<P>::dim, void>)
-    return place == 0;
-  else
-    return place % extent<typename Slicing<P>::copies>(plan) == 0;
+  auto const along = line<A>(plan, rank);
+  if constexpr ((std::same_as<A, Apart> || ...)) {
+    return {};
+  } else if constexpr (std::same_as<typename Slicing<P>::dim, void>) {
+    return {along.count, along.place};
+  } else {
+    auto const copies = extent<typename Slicing<P>::copies>(plan);
+    return {copies, along.place % copies};
+  }
 }
 
 template <class X, class... As>
-bool is_first_holder(auto const& plan, std::int64_t rank, Mesh<As...>) {
-  return (is_first_holder_on<X, As>(plan, rank) && ...);
+Holders holders(auto const& plan, std::int64_t rank, Mesh<As...>, auto apart) {
+  Holders all;
+  for (auto const h : {Holders{}, holders_along<X, As>(plan, rank, apart)...})
+    all = {all.count * h.count, all.place * h.count + h.place};
+  return all;
 }
 
 }  // namespace detail
 
-/// Of all ranks that hold the same part of X as `rank`, it is the first: the one that counts the
-/// part in a norm, or writes it to a file.
-template <class X, class Plan> bool is_first_holder(Plan const& plan, std::int64_t rank) {
-  return detail::is_first_holder<X>(plan, rank, typename Plan::mesh{});
+/// The ranks that hold the same part of X as `rank` does, and have its place along the axes of
+/// Apart. The first of them counts the part in a norm.
+template <class X, class Apart = Mesh<>, class Plan>
+Holders holders(Plan const& plan, std::int64_t rank) {
+  return detail::holders<X>(plan, rank, typename Plan::mesh{}, Apart{});
 }
 
 /// Sets a parameter to its start: each portion from the stream of its name.

@@ -47,12 +47,6 @@ template <class W> constexpr Line line_along(W const& world, Mesh<>) {
   return {world.rank(), 1, 1, 0};
 }
 
-/// The first holder of X, the axes of Data aside.
-template <class X, class... As, class... Data>
-bool holds_first(auto const& plan, std::int64_t rank, Mesh<As...>, Mesh<Data...>) {
-  return ((axis_among<As, Data...> || is_first_holder_on<X, As>(plan, rank)) && ...);
-}
-
 }  // namespace detail
 
 /// Takes the sums that a gradient awaits over axes that are not data axes, such as those of a
@@ -166,7 +160,7 @@ template <class Strategy, class World> class Optimizer {
       auto const gradient = gradient_of(model, info, parameter);
       reduce_one<X>(gradient, s);
       parameter.clear_grad();
-      if (!counts<X>() || info.sharing == Sharing::again) return;
+      if (holders<X>().place != 0 || info.sharing == Sharing::again) return;
       compute<B>([&](auto k) {
         auto const* const g = B::data(s.gradient);
         if (clip_.norm == Clip::Norm::l2)
@@ -219,9 +213,11 @@ template <class Strategy, class World> class Optimizer {
   /// The state of the i-th parameter that the model visits.
   State const& state(std::size_t i) const { return states_[i]; }
 
-  /// The state of a parameter is this rank's to write: no rank before it holds the same.
-  template <class X> bool owns(ParameterInfo const& info) const {
-    return info.sharing != Sharing::again && counts<X>();
+  /// The ranks that hold the same state of X as this one.
+  template <class X> Holders holders() const {
+    auto const rank = world_.rank();
+    return strategy_.shards_state() ? nxd::holders<X, axes>(world_.plan, rank)
+                                    : nxd::holders<X>(world_.plan, rank);
   }
 
  private:
@@ -345,15 +341,6 @@ template <class Strategy, class World> class Optimizer {
     if constexpr (B::has_elements)
       std::fill_n(data(made), G::local_size(world_.plan), typename G::element{});
     return made;
-  }
-
-  /// Of the ranks that hold this chunk of X, this one is the first.
-  template <class X> bool counts() const {
-    auto const rank = world_.rank();
-    if (strategy_.shards_state())
-      return detail::holds_first<X>(world_.plan, rank, typename World::mesh{}, axes{});
-    else
-      return is_first_holder<X>(world_.plan, rank);
   }
 
   World& world_;

@@ -91,8 +91,8 @@ inline std::string plan_text(StepPlan const& plan, Machine const& machine,
   if (plan.places.size() > 1) out += formatted(", bubble %.1f %%", 100 * plan.timeline.bubble());
   out += "  (" + machine.source + ")\nmemory   of a rank at its peak, MiB\n";
   std::vector<std::vector<std::string>> memory{{"ranks", "layers", "parameters", "gradients",
-                                                "optimizer", "activations", "messages", "total",
-                                                "a microbatch keeps"}};
+                                                "optimizer", "activations", "messages", "snapshot",
+                                                "total", "a microbatch keeps"}};
   for (std::size_t i = 0; i < plan.places.size(); ++i) {
     auto const& r = plan.places[i];
     std::vector<std::string> cells{detail::ranks_text(plan, i), std::to_string(r.layers)};

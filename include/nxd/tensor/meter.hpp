@@ -17,16 +17,17 @@ enum class MemoryUse : std::uint8_t {
   optimizer_state,  ///< moments
   activations,      ///< values of the step, their gradients, and the tape
   messages,         ///< what is on its way to or from other ranks
+  snapshot,         ///< the copy that a save writes while training goes on
 };
 /// Spellings.
 constexpr auto names_of(MemoryUse) {
   return std::to_array<std::string_view>(
-      {"parameters", "gradients", "optimizer_state", "activations", "messages"});
+      {"parameters", "gradients", "optimizer_state", "activations", "messages", "snapshot"});
 }
 
 /// Bytes of each use.
 struct MemoryBill {
-  std::array<std::int64_t, 5> bytes{};
+  std::array<std::int64_t, names_of(MemoryUse{}).size()> bytes{};
 
   constexpr std::int64_t operator[](MemoryUse use) const {
     return bytes[static_cast<std::size_t>(use)];

@@ -103,6 +103,7 @@ struct TrainerConfig {
 struct CheckpointConfig {
   std::optional<std::int64_t> every_n_train_steps;
   std::int64_t save_top_k = 3;
+  std::optional<std::int64_t> keep_every_n_train_steps;
   std::string monitor = "step";
   BestIs mode = BestIs::max;
   bool save_last = true;
@@ -141,8 +142,12 @@ struct ExperimentConfig {
   std::optional<std::string> explicit_log_dir;
   bool resume_if_exists = false;
   bool resume_ignore_no_checkpoint = false;
+  bool allow_fresh_start = false;
   std::optional<std::string> resume_from_checkpoint;
   bool create_checkpoint_callback = true;
+  bool async_checkpointing = false;
+  bool save_xser = true;
+  bool load_xser = true;
   CheckpointConfig checkpoint_callback_params;
   bool create_preemption_callback = true;
   FaultToleranceConfig fault_tolerance;

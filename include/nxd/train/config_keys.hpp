@@ -47,6 +47,8 @@ template <class Table> void describe(Table& t, TrainerConfig& c) {
 template <class Table> void describe(Table& t, CheckpointConfig& c) {
   t.key("every_n_train_steps", c.every_n_train_steps, at_least(1), "steps between checkpoints");
   t.key("save_top_k", c.save_top_k, at_least(-1), "newest checkpoints that stay; -1: all");
+  t.key("keep_every_n_train_steps", c.keep_every_n_train_steps, at_least(1),
+        "checkpoints of these steps stay besides the newest");
   t.key("monitor", c.monitor, one_of({"step"}), "what tells the better checkpoint: the later one");
   t.key("mode", c.mode, any(), "whether more or less of it is better");
   t.key("save_last", c.save_last, any(), "save at the end of the run too");
@@ -85,6 +87,8 @@ template <class Table> void describe(Table& t, ExperimentConfig& c) {
   t.key("resume_if_exists", c.resume_if_exists, any(), "go on from the newest checkpoint");
   t.key("resume_ignore_no_checkpoint", c.resume_ignore_no_checkpoint, any(),
         "start anew where there is none");
+  t.key("allow_fresh_start", c.allow_fresh_start, any(),
+        "start anew where there are checkpoints and none can be loaded");
   t.key("resume_from_checkpoint", c.resume_from_checkpoint, any(),
         "checkpoint to go on from; with model.weight_init_only a Hugging Face folder will do");
   t.key("create_checkpoint_callback", c.create_checkpoint_callback, any(), "save checkpoints");
@@ -95,13 +99,17 @@ template <class Table> void describe(Table& t, ExperimentConfig& c) {
   t.key("create_straggler_detection_callback", c.create_straggler_detection_callback, any(),
         "tell of ranks that the others wait for");
   t.section("straggler_detection_params", c.straggler_detection_params, "which ranks are slow");
-  t.only("async_checkpointing", false, "checkpoints are saved while training waits");
+  t.key("async_checkpointing", c.async_checkpointing, any(),
+        "training goes on while a copy of its state is saved; nxd plan counts the copy");
+  t.key("save_xser", c.save_xser, any(),
+        "ranks that hold the same weights share the writing; false: the first writes them");
+  t.key("load_xser", c.load_xser, any(),
+        "of ranks that need the same weights one reads and sends them; false: each reads");
   t.only("log_parameter_norm", false, "this program logs the norm of gradients alone");
-  for (auto name :
-       {"log_gradient_norm", "log_local_rank_0_only", "log_global_rank_0_only",
-        "create_tensorboard_logger", "ckpt_ptl_version", "enable_recovery_time_instrumentation",
-        "save_xser", "load_xser", "save_bf16", "use_datetime_version", "version", "log_step_timing",
-        "create_wandb_logger", "create_mlflow_logger"})
+  for (auto name : {"log_gradient_norm", "log_local_rank_0_only", "log_global_rank_0_only",
+                    "create_tensorboard_logger", "ckpt_ptl_version",
+                    "enable_recovery_time_instrumentation", "save_bf16", "use_datetime_version",
+                    "version", "log_step_timing", "create_wandb_logger", "create_mlflow_logger"})
     t.ignored(name);
 }
 

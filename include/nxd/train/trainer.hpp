@@ -46,6 +46,8 @@ struct Hooks {
   std::function<bool(std::int64_t step, StepReport const&)> takes;
   /// After each step.
   std::function<void(StepMetrics const&)> report;
+  /// Between steps: after each step, before what comes next is saved.
+  std::function<void()> boundary;
   /// After step s, when it is time.
   std::function<void(std::int64_t step, StepMetrics const&)> save;
   /// Before each batch of a validation, and before each save, if it is set.
@@ -153,6 +155,7 @@ void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule c
       }
     }
     hooks.report(metrics);
+    if (hooks.boundary) hooks.boundary();
     bool const last = step == schedule.last;
     bool const early = ends && !last;
     if (hooks.save && (due(schedule.save_every) || (last && schedule.save_at_end) ||

@@ -19,7 +19,7 @@ namespace nxd {
 namespace detail {
 
 struct TrainArguments {
-  bool help_keys = false;
+  bool help_keys = false, allow_fresh_start = false;
   std::string file, trace, trace_steps;
   std::vector<std::string> overrides;
   std::int64_t ranks = 0, max_restarts = 0;
@@ -49,7 +49,9 @@ template <Communicator C> void train_from(C comm, TrainArguments const& a) {
     return;
   }
   if (a.file.empty()) throw ConfigError("nxd train wants a configuration: nxd train CONFIG.yaml");
-  auto const loaded = load_config_file(a.file, a.overrides);
+  auto overrides = a.overrides;
+  if (a.allow_fresh_start) overrides.emplace_back("exp_manager.allow_fresh_start=true");
+  auto const loaded = load_config_file(a.file, overrides);
   if (auto const line = ignored_line(loaded.ignored); !line.empty()) log.info(line);
   std::optional<TraceRequest> tracing;
   if (!a.trace.empty()) {
@@ -69,6 +71,8 @@ template <JobStart S> void add_train_command(CLI::App& app, Task& task, S& start
       "train", "Trains what a configuration describes; start it with mpirun or srun");
   train->add_flag("--help-keys", a->help_keys,
                   "List the keys of a configuration, and what they mean");
+  train->add_flag("--allow-fresh-start", a->allow_fresh_start,
+                  "Begin anew where there are checkpoints and none can be loaded");
   train->add_option("CONFIG", a->file, "YAML file");
   train->add_option("overrides", a->overrides, "key.path=value, instead of what the file says");
   auto* const trace = train->add_option(
