@@ -5,7 +5,7 @@
 
 #include <cblas.h>
 
-#include <nxd/tensor/kernels/simd_lines.hpp>
+#include <nxd/tensor/kernels/simd_vectors.hpp>
 
 namespace nxd {
 

@@ -1,98 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
-#include <cmath>
-
-#include <xsimd/xsimd.hpp>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-
-#include <nxd/tensor/kernels/plain.hpp>
+#include <nxd/tensor/kernels/simd_vectors.hpp>
 
 namespace nxd {
-
-/// Threads that the kernels of a rank run on.
-inline std::int64_t thread_count() {
-#ifdef _OPENMP
-  return omp_get_max_threads();
-#else
-  return 1;
-#endif
-}
-
-namespace detail {
-
-using Lanes = xsimd::batch<float>;
-inline constexpr auto lane_count = static_cast<std::int64_t>(Lanes::size);
-
-/// Work on fewer elements than this is not worth waking threads for.
-inline constexpr std::int64_t grain = std::int64_t{1} << 15;
-
-/// Calls `work(i)` for i in [0, n), over threads if `elements` in all are many. Each i is
-/// independent, so results do not depend on the threads.
-void for_each_index(std::int64_t n, std::int64_t elements, auto const& work) {
-#pragma omp parallel for schedule(static) if (elements > grain)
-  for (std::int64_t i = 0; i < n; ++i) work(i);
-}
-
-/// Calls `lanes(i)` for whole vectors of [0, n) and `one(i)` for the elements that are left.
-inline void vectorize(std::int64_t n, auto const& lanes, auto const& one) {
-  std::int64_t i = 0;
-  for (; i + lane_count <= n; i += lane_count) lanes(i);
-  for (; i < n; ++i) one(i);
-}
-
-/// Likewise, in even pieces over threads.
-inline void vectorize_over_threads(std::int64_t n, auto const& lanes, auto const& one) {
-  auto const piece = std::int64_t{1} << 14;
-  for_each_index((n + piece - 1) / piece, n, [&](std::int64_t p) {
-    auto const from = p * piece, count = std::min(piece, n - from);
-    vectorize(
-        count, [&](std::int64_t i) { lanes(from + i); }, [&](std::int64_t i) { one(from + i); });
-  });
-}
-
-inline Lanes load(float const* p) { return xsimd::load_unaligned(p); }
-inline void store(float* p, Lanes v) { xsimd::store_unaligned(p, v); }
-
-/// The sum of `term(i)` over [0, n): four running sums of vectors, joined in one order.
-inline float sum_over(std::int64_t n, auto const& lanes, auto const& one) {
-  std::array<Lanes, 4> sums{Lanes(0.f), Lanes(0.f), Lanes(0.f), Lanes(0.f)};
-  std::int64_t i = 0;
-  for (; i + 4 * lane_count <= n; i += 4 * lane_count)
-    for (std::size_t s = 0; s < 4; ++s)
-      sums[s] += lanes(i + static_cast<std::int64_t>(s) * lane_count);
-  for (; i + lane_count <= n; i += lane_count) sums[0] += lanes(i);
-  auto total = xsimd::hadd((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  for (; i < n; ++i) total += one(i);
-  return total;
-}
-
-inline float dot(std::int64_t n, float const* x, float const* y) {
-  return sum_over(
-      n, [&](std::int64_t i) { return load(x + i) * load(y + i); },
-      [&](std::int64_t i) { return x[i] * y[i]; });
-}
-
-inline float largest(std::int64_t n, float const* x) {
-  Lanes top(-std::numeric_limits<float>::infinity());
-  std::int64_t i = 0;
-  for (; i + lane_count <= n; i += lane_count) top = xsimd::max(top, load(x + i));
-  auto most = -std::numeric_limits<float>::infinity();
-  alignas(64) std::array<float, static_cast<std::size_t>(lane_count)> parts;
-  top.store_aligned(parts.data());
-  for (auto const part : parts) most = std::max(most, part);
-  for (; i < n; ++i) most = std::max(most, x[i]);
-  return most;
-}
-
-inline Lanes sigmoid(Lanes x) { return Lanes(1.f) / (Lanes(1.f) + xsimd::exp(-x)); }
-inline float sigmoid(float x) { return 1 / (1 + std::exp(-x)); }
-
-}  // namespace detail
 
 /// Element by element, and line by line: see `SimdKernels`.
 struct SimdLines {
@@ -117,12 +28,18 @@ struct SimdLines {
 
   /// In pieces that are as they are on any number of threads, each in float, their sum in double.
   static double sum_of_squares(std::int64_t n, float const* x) {
-    constexpr std::int64_t piece = 4096;
+    constexpr std::int64_t piece = 4096, at_a_time = 512;
     auto const pieces = (n + piece - 1) / piece;
     double total = 0;
-    for (std::int64_t p = 0; p < pieces; ++p) {
-      auto const count = std::min(piece, n - p * piece);
-      total += static_cast<double>(detail::dot(count, x + p * piece, x + p * piece));
+    std::array<float, at_a_time> sums;
+    for (std::int64_t from = 0; from < pieces; from += at_a_time) {
+      auto const some = std::min(at_a_time, pieces - from);
+      detail::for_each_index(some, some * piece, [&](std::int64_t p) {
+        auto const at = (from + p) * piece, count = std::min(piece, n - at);
+        sums[static_cast<std::size_t>(p)] = detail::dot(count, x + at, x + at);
+      });
+      for (std::int64_t p = 0; p < some; ++p)
+        total += static_cast<double>(sums[static_cast<std::size_t>(p)]);
     }
     return total;
   }

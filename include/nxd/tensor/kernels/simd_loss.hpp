@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/tensor/kernels/simd_lines.hpp>
+#include <nxd/tensor/kernels/simd_vectors.hpp>
 
 namespace nxd {
 
@@ -34,7 +34,8 @@ struct SimdLoss {
     using namespace detail;
     for_each_index(s.rows, 8 * s.rows * s.columns, [&](std::int64_t r) {
       auto const* const x = logits + r * s.columns;
-      auto const top = largest(s.valid, x);
+      auto const both = largest_and_sum(s.valid, x);
+      auto const top = both.first;
       auto* const out = stats + 4 * r;
       out[0] = top;
       out[1] = sum_over(
@@ -42,9 +43,7 @@ struct SimdLoss {
           [&](std::int64_t i) { return std::exp(x[i] - top); });
       auto const label = labels[r] - s.first;
       out[2] = label >= 0 && label < s.valid ? x[label] : 0;
-      out[3] = sum_over(
-          s.valid, [&](std::int64_t i) { return load(x + i); },
-          [&](std::int64_t i) { return x[i]; });
+      out[3] = both.second;
     });
   }
 
