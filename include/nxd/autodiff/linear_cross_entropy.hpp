@@ -45,14 +45,21 @@ template <class T> constexpr T* advance(T* from, [[maybe_unused]] std::int64_t b
   return from == nullptr ? nullptr : from + by;
 }
 
-/// Gives `slot` the gradient g, which was made before the number dz that scales it was known.
+/// Multiplies g, made before the number dz that scales it was known, by that number.
+template <class G, class Z, class B>
+constexpr void scale_late(auto const& plan, Local<G, B> const& g, Local<Z, B> const& dz) {
+  [[maybe_unused]] auto const n = G::local_size(plan);
+  if constexpr (B::has_elements)
+    if (auto const factor = data(dz)[0]; factor != 1)
+      compute<B>([&](auto k) { k.scale(n, factor, data(g), data(g)); });
+}
+
+/// Gives `slot` such a gradient.
 template <class S, class G, class Z, class B>
 constexpr void pass_on(auto const& plan, S const& slot, Local<G, B> const& g,
                        Local<Z, B> const& dz) {
   if (!slot.wanted()) return;
-  if constexpr (B::has_elements)
-    if (auto const factor = data(dz)[0]; factor != 1)
-      compute<B>([&](auto k) { k.scale(G::local_size(plan), factor, data(g), data(g)); });
+  scale_late(plan, g, dz);
   slot.accumulate(g);
 }
 
@@ -73,31 +80,39 @@ template <class D, class X, class Y, class Logits, class W> struct ChunkedHead {
   CrossEntropy all;  ///< tokens
   CrossEntropyOptions options;
   std::int64_t at_a_time;
-  bool pulls_x, pulls_weight;  ///< the gradients that somebody wants
+  bool wants_x, wants_weight;  ///< somebody asks for the gradient
+  Local<DLogits, B> slopes{};  ///< of the last tokens, if any gradient is wanted
   Local<DX, B> dx{};
   Local<DY, B> dweight{};
+
+  /// All tokens at a time: the slopes are what is kept, and no gradient is made yet.
+  bool keeps_slopes() const { return at_a_time == all.rows; }
 
   /// Makes the gradients that are wanted. @return the weighted sum of the losses
   double run() {
     bill_product<Logits, X, Y>(world);
-    if (pulls_x) {
+    if (makes_dx()) {
       bill_product<DX, DLogits, Y>(world);
       dx = world.template make<DX>();
     }
-    if (pulls_weight) {
+    if (makes_dweight()) {
       bill_product<DY, X, DLogits>(world);
       For<B> const purpose(MemoryUse::gradients);
       dweight = world.template make<DY>();
     }
-    auto const logits = B::template allocate<E>(at_a_time * all.columns);
+    slopes.data = B::template allocate<E>(at_a_time * all.columns);
     TokenStats<B, S> tokens(at_a_time);
     double sum = 0;
     for (std::int64_t first = 0; first < all.rows; first += at_a_time)
-      sum += run(first, std::min(at_a_time, all.rows - first), B::data(logits), tokens);
+      sum += run(first, std::min(at_a_time, all.rows - first), data(slopes), tokens);
+    if (!keeps_slopes()) slopes = {};
     return sum;
   }
 
  private:
+  bool makes_dx() const { return wants_x && !keeps_slopes(); }
+  bool makes_dweight() const { return wants_weight && !keeps_slopes(); }
+
   double run(std::int64_t first, std::int64_t count, E* logits, TokenStats<B, S>& tokens) {
     auto part = all;
     part.rows = count;
@@ -108,14 +123,15 @@ template <class D, class X, class Y, class Logits, class W> struct ChunkedHead {
     auto const* const scale = advance(token_weights, first);
     compute<B>([&](auto k) { k.multiply(products.logits(), inputs, data(weight), logits, false); });
     tokens.template take<D, Logits>(world, part, logits, wanted);
-    if (pulls_x || pulls_weight)
+    if (wants_x || wants_weight)
       compute<B>([&](auto k) {
         k.cross_entropy_pull(part, static_cast<E const*>(logits), wanted,
                              static_cast<S const*>(B::data(tokens.sums)), scale, options, logits);
-        if (pulls_x)
+        if (makes_dx())
           k.multiply(products.inputs(), logits, data(weight), advance(data(dx), first * features),
                      false);
-        if (pulls_weight) k.multiply(products.weights(), logits, inputs, data(dweight), first > 0);
+        if (makes_dweight())
+          k.multiply(products.weights(), logits, inputs, data(dweight), first > 0);
       });
     double sum = 0;
     if constexpr (B::has_elements)
@@ -129,13 +145,13 @@ template <class D, class X, class Y, class Logits, class W> struct ChunkedHead {
 }  // namespace detail
 
 /// The sum over all tokens of `token_weights` times `cross_entropy` of the logits x weight^T, which
-/// never exist but for some tokens at a time: their gradients are made with them, in the forward
-/// pass, and wait for the backward pass.
+/// never exist but for some tokens at a time: the gradients are made with them, in the forward
+/// pass, and wait for the backward pass. Where all tokens are taken at a time, their slopes wait.
 /// In: x[Ds..., E], whole along E; weight[D, E], whole or split along D, and rounded if it is of
 /// floats where x is of bf16; labels and
 /// token_weights[Ds...]. Out: the sum, a scalar. Cost: 6 tokens D E FLOPs, 2 of 6 if nothing is
-/// recorded; 5 numbers a token sent over a split. Memory: the gradients of x and of the weight, and
-/// the logits of some tokens.
+/// recorded; 5 numbers a token sent over a split. Memory: the logits of some tokens, and, if they
+/// are not all, the gradients of x and of the weight.
 template <TensorDim D, class T, class I, TensorDim... Ds, class X, class Y, class LY, class LV,
           class W>
 constexpr auto linear_cross_entropy(Var<X, W> const& x, Var<Y, W> const& weight,
@@ -178,6 +194,16 @@ constexpr auto linear_cross_entropy(Var<X, W> const& x, Var<Y, W> const& weight,
   auto const sum = head.run();
   auto const z = world.template make<Z>();
   if constexpr (B::has_elements) data(z)[0] = static_cast<T>(sum);
+  if (head.keeps_slopes())
+    return world.record_if(
+        Summed{}, z,
+        [gx = x.slot(), gw = weight.slot(), &world, x = x.value(), weight = weight.value(),
+         slopes = head.slopes](auto const& dz) {
+          detail::scale_late(world.plan, slopes, dz);
+          if (gx.wanted()) detail::contract_into(gx, world, slopes, cast<E>(world, weight));
+          detail::contract_into(gw, world, x, slopes);
+        },
+        x.slot(), weight.slot());
   return world.record_if(
       Summed{}, z,
       [gx = x.slot(), gw = weight.slot(), &plan = world.plan, dx = head.dx,
