@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <utility>
 
 #include <nxd/tensor/kernels/sizes.hpp>
@@ -38,7 +39,7 @@ constexpr bool sums_outside(Product const& p) {
 /// Calls `work(x, y, z)` for each round of the loops around the innermost product.
 template <class X, class Y, class Z>
 void for_each_product(Product const& p, int depth, X const* x, Y const* y, Z* z, auto const& work) {
-  if (depth == p.batches) return work(x, y, z);
+  if (depth >= std::min(p.batches, static_cast<int>(p.batch.size()))) return work(x, y, z);
   auto const& loop = p.batch[static_cast<std::size_t>(depth)];
   for (std::int64_t i = 0; i < loop.extent; ++i)
     for_each_product(p, depth + 1, x + i * loop.x, y + i * loop.y, z + i * loop.z, work);
