@@ -45,7 +45,7 @@ std::vector<std::int64_t> measure(TrainingConfig const& config, LlamaConfig cons
         make_plan(model, llama_layout(config, ranks)), Recorder(rank));
     auto const llama = make_llama<Duplicated>(world, config, model);
     initialize(llama, 1);
-    auto optimizer = make_optimizer<Zero1<AdamW>>(world, config, llama);
+    auto optimizer = make_optimizer(world, config, llama);
     auto const tokens =
         static_cast<std::size_t>(config.data.micro_batch_size * sequence_length(config));
     std::vector<Microbatch> const batches(
