@@ -75,6 +75,14 @@ void write_raw(PosixStorage& storage, std::string const& name, std::vector<Piece
   file.close();
 }
 
+void copy_plainly(std::vector<Piece> const& pieces, std::vector<std::byte>& to) {
+  auto* at = to.data();
+  for (auto const& piece : pieces) {
+    std::memcpy(at, piece.bytes.data(), piece.bytes.size());
+    at += piece.bytes.size();
+  }
+}
+
 void read_raw(PosixStorage& storage, std::string const& name) {
   auto file = storage.open(name);
   std::vector<std::byte> chunk(4 << 20);
@@ -104,7 +112,8 @@ void measure_training(Mpi& comm, World& world, Model const& model, Optimizer& op
   auto const pieces = training_pieces(model, optimizer, Holding::shared);
   Snapshot<Xt> snapshot(total_bytes(pieces));
   AsyncSave<PosixStorage> save(storage);
-  std::vector<double> quiet, beside, copies, stalls, lasted;
+  std::vector<double> quiet, beside, copies, memcpies, stalls, lasted;
+  std::vector<std::byte> plain(static_cast<std::size_t>(snapshot.bytes()), std::byte{1});
   double stall = 0;
   constexpr int every = 4, saves = 5;
   for (int step = -2; step < every * saves; ++step) {
@@ -125,21 +134,16 @@ void measure_training(Mpi& comm, World& world, Model const& model, Optimizer& op
       SaveRequest request;
       request.step = step;
       request.state = "{}";
-      copies.push_back(timed([&] { request.pieces = snapshot.copy(pieces); }));
+      auto const copy = [&] {
+        copies.push_back(timed([&] { request.pieces = snapshot.copy(pieces); }));
+      };
+      if (step % (2 * every) == 0) copy();
+      memcpies.push_back(timed([&] { copy_plainly(pieces, plain); }));
+      if (step % (2 * every) != 0) copy();
       stall = timed([&] { save.begin(comm, std::move(request)); });
     }
   }
   auto const step = median(quiet), bytes = static_cast<double>(snapshot.bytes());
-  std::vector<std::byte> plain(static_cast<std::size_t>(snapshot.bytes()), std::byte{1});
-  std::vector<double> memcpies;
-  for (int i = 0; i < 9; ++i)
-    memcpies.push_back(timed([&] {
-      auto* to = plain.data();
-      for (auto const& piece : pieces) {
-        std::memcpy(to, piece.bytes.data(), piece.bytes.size());
-        to += piece.bytes.size();
-      }
-    }));
   table.row("step", 1e3 * step, "ms");
   table.row("state that a rank saves", bytes / 1e6, "MB");
   table.row("copy of it", 1e-9 * bytes / median(copies), "GB/s a rank");

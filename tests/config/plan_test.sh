@@ -119,6 +119,7 @@ exact 2 autocast-pp precision.type=autocast $pp=2 $tp=1 $schedule=zb-h1 $zero1
 exact 2 bf16-tp $bf16 $tp=2 $sp
 exact 2 bf16-dp-zero1 $bf16 $zero1 model.vocab_size=301
 exact 2 bf16-pp precision.type=mixed_precisionSR $pp=2 $schedule=zb-v $zero1
+exact 2 bf16-dp-saves $bf16 $zero1 "${saves[@]}"
 wait
 [[ $(places < one/plan.json | cut -d' ' -f2) -gt 500000 ]] || fail "a plan of one rank says no memory"
 [[ -e failures ]] || echo "$(cat */runs/*/metrics.jsonl | wc -l) steps of $(ls -d */runs | wc -l) runs were as planned, to the byte"

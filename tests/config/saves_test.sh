@@ -3,6 +3,7 @@
 # again and again, ends where one ends that was left alone, and never goes back behind a checkpoint that it
 # has told of; a full disk does not end a run; the end of a run waits for its last save.
 source "$(dirname "${BASH_SOURCE[0]}")/program.sh"
+export NXD_MPI_TIMEOUT=120
 kills=8
 [[ -z ${NXD_FULL:-} ]] || kills=200
 seed=${NXD_SEED:-$$}
@@ -66,7 +67,8 @@ steps=$((told + 6))
 train 2 trainer.max_steps=$steps || die "a killed run does not go on (seed $seed)"
 grep -q "^saved .*/step-0*$steps\.g" log || fail "the end of a run does not wait for its save"
 "$program" checkpoint verify runs/run > log 2>&1 || { fail "the last checkpoint is not sound"; show log; }
-train 2 name=alone trainer.max_steps=$steps exp_manager.async_checkpointing=false || die "a run does not train"
+train 2 name=alone trainer.max_steps=$steps exp_manager.async_checkpointing=false \
+  exp_manager.checkpoint_callback_params.every_n_train_steps=100000 || die "a run does not train"
 losses() { sed -E 's/.*("step": ?[0-9]+).*("loss": ?[^,]+).*("grad_norm": ?[^,]+).*/\1 \2 \3/' "runs/$1/metrics.jsonl"; }
 cmp -s <(losses run) <(losses alone) || fail "a run that was killed $kills times has other losses (seed $seed)"
 [[ $(losses alone | wc -l) -eq $steps ]] || fail "a run does not tell its steps"

@@ -5,6 +5,10 @@
 #include <cstring>
 #include <vector>
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <nxd/checkpoint/piece.hpp>
 #include <nxd/core/expects.hpp>
 #include <nxd/tensor/meter.hpp>
@@ -38,6 +42,8 @@ template <class B> class Snapshot {
   std::vector<Piece> copy(std::vector<Piece> const& pieces) {
     NXD_EXPECTS(total_bytes(pieces) <= bytes_);
     auto* to = reinterpret_cast<std::byte*>(B::data(buffer_));
+    auto const block_bytes = std::max(
+        least_block, static_cast<std::size_t>(bytes_) / static_cast<std::size_t>(4 * threads()));
     std::vector<Block> blocks;
     auto copies = pieces;
     for (auto& piece : copies) {
@@ -56,7 +62,15 @@ template <class B> class Snapshot {
   std::int64_t bytes() const { return bytes_; }
 
  private:
-  static constexpr std::size_t block_bytes = std::size_t{1} << 20;
+  static constexpr std::size_t least_block = std::size_t{1} << 20;  ///< the larger the faster
+
+  static int threads() {
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+  }
 
   struct Block {
     std::byte const* from;
