@@ -87,9 +87,13 @@ struct SimdLoss {
     auto const unbias = static_cast<float>(1 / std::sqrt(s.correction2));
     auto const epsilon = static_cast<float>(s.epsilon);
     auto const factor = static_cast<float>(s.gradient_scale);
+    constexpr std::int64_t ahead = 512;  // four streams at once are more than a core foresees
     vectorize_over_threads(
         n,
         [&](std::int64_t i) {
+          __builtin_prefetch(gradient + i + ahead);
+          for (auto* const stream : {weight, mean, square})
+            __builtin_prefetch(stream + i + ahead, 1);
           auto const g = load(gradient + i) * Lanes(factor);
           auto const m = Lanes(b1) * load(mean + i) + Lanes(c1) * g;
           auto const v = Lanes(b2) * load(square + i) + Lanes(c2) * g * g;
