@@ -142,8 +142,14 @@ template <class Program> int guard_main(int argc, char** argv, Program const& pr
     }
     bool const in_order = code == ExitCode::requeue;
     std::fflush(nullptr);
-    // What all ranks find wrong, one of them tells: its abort ends the others while they wait.
-    if (rank > 0 && !in_order) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    // What all ranks find wrong, one of them tells: its abort ends the others while they wait. What
+    // one has found, and said to all, is that one's to tell.
+    int finder = rank;
+    char colon = 0;
+    bool const of_another =
+        std::sscanf(what, "rank %d%c", &finder, &colon) == 2 && colon == ':' && finder != rank;
+    if ((rank > 0 || of_another) && !in_order)
+      std::this_thread::sleep_for(std::chrono::milliseconds(of_another ? 3000 : 500));
     if (!in_order) last_words().line(what);
     if (rank == 0 && in_order) std::fprintf(stderr, "nxd: %s\n", what);
     if (rank == 0 || !in_order) last_words().note(static_cast<int>(code), what);
