@@ -52,7 +52,7 @@ Loaded load_entry(C& comm, S& storage, std::string const& entry, std::string con
   Loaded loaded{entry, {}, {}, 0, {}};
   auto const where = storage.where(entry);
   auto const turns =
-      options.reading == Reading::shared ? share_reading(comm, pieces) : Turns(pieces.size());
+      options.reading == nxd::Reading::shared ? share_reading(comm, pieces) : Turns(pieces.size());
   std::string mine;
   together(comm, [&] {
     loaded.manifest = parse_manifest(manifest, storage.where(entry + "/" + manifest_name));

@@ -10,6 +10,7 @@
 #include <nxd/checkpoint/agree.hpp>
 #include <nxd/checkpoint/crc32c.hpp>
 #include <nxd/comm/communicator.hpp>
+#include <nxd/core/random.hpp>
 #include <nxd/core/version.hpp>
 #include <nxd/data/mapped_file.hpp>
 #include <nxd/train/config_text.hpp>
