@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <nxd/comm/roll_call.hpp>
 #include <nxd/comm/shared_memory.hpp>
 #include <nxd/core/error.hpp>
 #include <nxd/core/expects.hpp>
@@ -176,11 +177,13 @@ class Window {
   void check() const {
     auto const& mine = seats_[at(place())]->said[calls_ % 2];
     for (std::int64_t peer = 0; peer < count(); ++peer)
-      if (auto const& other = seats_[at(peer)]->said[calls_ % 2]; !(mine == other))
-        throw Error(ExitCode::desync, "rank " + std::to_string(line_.rank(place())) + " calls " +
-                                          mine.text() + ", but rank " +
-                                          std::to_string(line_.rank(peer)) + " calls " +
-                                          other.text());
+      if (auto const& other = seats_[at(peer)]->said[calls_ % 2]; !(mine == other)) {
+        auto const sentence = "rank " + std::to_string(line_.rank(place())) + " calls " +
+                              mine.text() + ", but rank " + std::to_string(line_.rank(peer)) +
+                              " calls " + other.text();
+        auto const difference = RollCall::difference();
+        throw Error(ExitCode::desync, difference.empty() ? sentence : difference);
+      }
   }
 
   Line line_;
