@@ -30,12 +30,27 @@ launcher() {
     /^PPid:/ && $2 == of && name ~ /^(mpirun|orterun)/ { below = pid }
     END { print below ? below : of }'
 }
+# end_if_left_alone PID: ends an mpirun whose ranks are all gone and that waits for itself, as Open MPI 4.1
+# sometimes does when a signal has ended them before they began.
+end_if_left_alone() {
+  local child living had_ranks='' alone=0
+  while sleep 1 && kill -0 "$1"; do
+    living=''
+    for child in $(cat "/proc/$1/task/$1/children"); do
+      grep -q '^State:.Z' "/proc/$child/status" || living=yes
+    done
+    if [[ -n $living ]]; then had_ranks=yes alone=0; else alone=$((alone + 1)); fi
+    [[ -z $had_ranks || $alone -lt 5 ]] || kill -KILL "$1"
+  done
+}
+
 job= asked=
 trap 'asked=yes; [[ -z $job ]] || kill -USR1 "$(launcher)" 2> /dev/null' TERM INT USR1
 
 for ((start = 0; ; ++start)); do
   if [[ -n ${NXD_MPIRUN:-} ]]; then "$NXD_MPIRUN" "$ranks" "$@" & else mpirun -np "$ranks" "$@" & fi
   job=$!
+  [[ -n ${NXD_MPIRUN:-} ]] || (end_if_left_alone "$job" > /dev/null 2>&1 &)
   wait "$job"; status=$?
   # A signal ends the wait, not the job.
   while kill -0 "$job" 2> /dev/null; do wait "$job"; status=$?; done

@@ -19,12 +19,27 @@ fi
 export OMPI_MCA_btl_vader_backing_directory=$shared OMPI_MCA_osc_sm_backing_directory=$shared
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
+# end_if_left_alone PID: ends an mpirun whose ranks are all gone and that waits for itself, as Open MPI 4.1
+# sometimes does when a signal has ended them before they began.
+end_if_left_alone() {
+  local child living had_ranks='' alone=0
+  while sleep 1 && kill -0 "$1"; do
+    living=''
+    for child in $(cat "/proc/$1/task/$1/children"); do
+      grep -q '^State:.Z' "/proc/$child/status" || living=yes
+    done
+    if [[ -n $living ]]; then had_ranks=yes alone=0; else alone=$((alone + 1)); fi
+    [[ -z $had_ranks || $alone -lt 5 ]] || kill -KILL "$1"
+  done
+}
+
 mpirun=$(command -v mpirun.openmpi || command -v mpirun) ||
   { echo "mpirun.sh: there is no mpirun (on Debian: apt install openmpi-bin)" >&2; exit 69; }
 # shellcheck disable=SC2086
 "$mpirun" -np "$ranks" --bind-to none --oversubscribe --mca mpi_yield_when_idle 1 \
   --timeout "${NXD_MPI_TIMEOUT:-60}" ${NXD_MPI_OPTIONS:-} "$@" <&0 &
 job=$!
+(end_if_left_alone "$job" > /dev/null 2>&1 &)
 wait "$job"; status=$?
 # A signal ends the wait, not the job.
 while kill -0 "$job" 2>/dev/null; do wait "$job"; status=$?; done

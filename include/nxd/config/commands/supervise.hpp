@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <fstream>
@@ -46,6 +47,46 @@ inline std::string exit_text(std::string const& folder) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+/// Whether a process of this machine has children that have not ended.
+inline bool has_living_children(pid_t parent) {
+  auto const of = std::to_string(parent);
+  std::ifstream children("/proc/" + of + "/task/" + of + "/children");
+  for (std::string child; children >> child;) {
+    std::ifstream file("/proc/" + child + "/stat");
+    std::string const stat{std::istreambuf_iterator<char>(file), {}};
+    auto const name_end = stat.rfind(')');
+    if (name_end + 2 < stat.size() && stat[name_end + 2] != 'Z') return true;
+  }
+  return false;
+}
+
+/// Ends a launcher whose ranks are all gone and that waits for itself, as mpirun of Open MPI 4.1
+/// sometimes does when a signal has ended them early.
+class LeftAlone {
+ public:
+  explicit LeftAlone(pid_t launcher) : launcher_(launcher) {}
+
+  /// To be called again and again.
+  void look() {
+    auto const now = std::chrono::steady_clock::now();
+    if (now < next_) return;
+    next_ = now + std::chrono::seconds(1);
+    if (has_living_children(launcher_)) {
+      had_ranks_ = true;
+      last_ = now;
+    } else if (had_ranks_ && now - last_ > patience) {
+      ::kill(launcher_, SIGKILL);
+    }
+  }
+
+ private:
+  static constexpr std::chrono::seconds patience{5};
+
+  pid_t launcher_;
+  bool had_ranks_ = false;
+  std::chrono::steady_clock::time_point next_{}, last_{};
+};
+
 /// Starts the ranks and waits for their end. A signal that asks to end comes to them as SIGUSR1.
 /// @return the exit code, or 128 and the signal
 inline int run_ranks(Supervision const& s, std::int64_t ranks) {
@@ -61,11 +102,13 @@ inline int run_ranks(Supervision const& s, std::int64_t ranks) {
     ::_exit(127);
   }
   bool told = false;
+  LeftAlone left_alone(child);
   for (int status = 0;;) {
     if (Interrupt::signal() != 0 && !told) told = ::kill(child, SIGUSR1) == 0;
     auto const ended = ::waitpid(child, &status, WNOHANG);
     if (ended == child) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (ended < 0 && errno != EINTR) throw IoError(s.launcher + " cannot be waited for");
+    left_alone.look();
     ::usleep(20000);
   }
 }
