@@ -162,7 +162,7 @@ unlike "rank 1 has another program than rank 0" run.yaml name=unlike : -np 1 ./c
 # ---- a launcher that waits for itself ------------------------------------------------------------
 
 # It has had a rank, which is gone; it is ended after some seconds, and the run with it.
-mkdir stuck; printf '#!/bin/bash\nsleep 1 & wait\nexec sleep 60\n' > stuck/mpirun; chmod +x stuck/mpirun
+mkdir stuck; printf '#!/bin/bash\nsleep 3 & wait\nexec sleep 60\n' > stuck/mpirun; chmod +x stuck/mpirun
 (timeout 30 env -u NXD_MPIRUN PATH="$PWD/stuck:$PATH" "$launch" 1 none; echo $? > stuck/launched) > /dev/null 2>&1 &
 (NXD_MPIRUN=$PWD/stuck/mpirun timeout 30 "$program" train run.yaml name=stuck --ranks 1; echo $? > stuck/supervised) > /dev/null 2>&1 &
 
