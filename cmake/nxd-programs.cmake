@@ -44,6 +44,12 @@ if(nxd_absent)
   message(STATUS "The program nxd is not built: these are off: ${nxd_absent}")
 else()
   nxd_add_program(nxd ${nxd_files})
+  # Its units have more than half of their code in common. Where there are not cores for all of them at a
+  # time, one compiler takes three of them, and is done sooner.
+  cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
+  if(cores LESS 4)
+    set_target_properties(nxd PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 3)
+  endif()
 endif()
 file(GLOB examples CONFIGURE_DEPENDS examples/*.cpp)
 foreach(file IN LISTS examples)

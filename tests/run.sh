@@ -4,8 +4,8 @@
 #   tests/run.sh [--full] [--build DIR]
 #
 #   --full       long versions of tests that have one (they see NXD_FULL=1): more faults, kills and
-#                servers; then the unit tests again under the address and the thread sanitizer
-#                (DIR-asan, DIR-tsan)
+#                servers, each header alone; then the unit tests again under the address and the thread
+#                sanitizer (DIR-asan, DIR-tsan)
 #   --build DIR  where to build (build/release)
 #   --help       this text
 #
@@ -90,7 +90,7 @@ if [[ $full == yes ]]; then
 fi
 allow_mpi_anywhere
 
-everything=()
+everything=(-D "NXD_CHECK_EACH_HEADER=$([[ $full == yes ]] && echo ON || echo OFF)")
 for component in MPI OPENMP BLAS XTENSOR YAML JSON S3 CLI; do
   everything+=(-D "NXD_WITH_$component=ON")
 done

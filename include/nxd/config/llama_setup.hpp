@@ -137,39 +137,4 @@ inline Split open_data(TrainingConfig const& config, std::int64_t vocabulary) {
   return split;
 }
 
-/// Makes microbatches of samples: inputs, and the same one place on as labels.
-class MicrobatchMaker {
- public:
-  MicrobatchMaker(PackedDataset data, SampleOrder order, BatchSizes sizes, std::int64_t place,
-                  std::int64_t vocabulary)
-      : data_(std::move(data)),
-        order_(order),
-        sizes_(sizes),
-        place_(place),
-        vocabulary_(vocabulary) {}
-
-  /// This rank's samples of step s, counted from 0.
-  std::vector<Microbatch> operator()(std::int64_t step) const {
-    std::vector<Microbatch> all(static_cast<std::size_t>(sizes_.accumulate()));
-    for (std::int64_t m = 0; m < sizes_.accumulate(); ++m)
-      for (std::int64_t row = 0; row < sizes_.micro; ++row)
-        add(all[static_cast<std::size_t>(m)], order_(sizes_.place(step, m, place_, row)));
-    return all;
-  }
-
- private:
-  void add(Microbatch& batch, std::int64_t sample) const {
-    auto const tokens = data_.sample(sample);
-    check_vocabulary(tokens, vocabulary_);
-    batch.ids.insert(batch.ids.end(), tokens.begin(), tokens.end() - 1);
-    batch.labels.insert(batch.labels.end(), tokens.begin() + 1, tokens.end());
-  }
-
-  PackedDataset data_;
-  SampleOrder order_;
-  BatchSizes sizes_;
-  std::int64_t place_;
-  std::int64_t vocabulary_;
-};
-
 }  // namespace nxd

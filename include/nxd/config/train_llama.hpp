@@ -9,6 +9,7 @@
 
 #include <nxd/checkpoint/huggingface.hpp>
 #include <nxd/comm/recorder.hpp>
+#include <nxd/config/llama_batches.hpp>
 #include <nxd/config/llama_parts.hpp>
 #include <nxd/config/llama_start.hpp>
 #include <nxd/config/llama_state.hpp>
@@ -38,6 +39,8 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
         layout_(llama_layout(config, comm.size())),
         data_(start.data),
         world_(make_plan(start.model, layout_), Recorder(comm)),
+        batches_(config_, data_, layout_.data_parallel, line<DP>(world_.plan, world_.rank()).place,
+                 start.model.vocab_size),
         model_(make_llama<Region>(world_, config, start.model)),
         optimizer_(make_optimizer(world_, config, model_)),
         folder_(run_folder(config)),
@@ -64,7 +67,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
   std::optional<std::string> run(std::optional<TraceRequest> const& tracing = {}) {
     RunSchedule schedule;
     schedule.first = state_.steps + 1;
-    schedule.last = last_step();
+    schedule.last = batches_.last_step();
     schedule.validate_every = config_.trainer.val_check_interval.value_or(0);
     auto const& saving = config_.exp_manager.checkpoint_callback_params;
     bool const saves = config_.exp_manager.create_checkpoint_callback;
@@ -117,46 +120,18 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     return keep;
   }
 
-  BatchSizes batch_sizes() const {
-    return {config_.data.global_batch_size, config_.data.micro_batch_size, layout_.data_parallel};
-  }
-
-  MicrobatchMaker maker(PackedDataset const& data, bool shuffle) const {
-    return {data,
-            {data.size(), static_cast<std::uint64_t>(config_.seed), shuffle},
-            batch_sizes(),
-            line<DP>(world_.plan, world_.rank()).place,
-            state_.model.vocab_size};
-  }
-
-  /// Steps of the run: `max_steps`, or what `max_epochs` passes over the samples have.
-  std::int64_t last_step() const {
-    auto const& t = config_.trainer;
-    if (t.max_epochs < 0) return t.max_steps;
-    return std::min(t.max_steps,
-                    t.max_epochs * data_.train.size() / config_.data.global_batch_size);
-  }
-
   /// `trainer.num_sanity_val_steps`: what goes wrong in a validation does so before training.
   void validate_before() {
-    auto const batches = std::min(config_.trainer.num_sanity_val_steps, validation_batches());
+    auto const batches = std::min(config_.trainer.num_sanity_val_steps, batches_.of_a_validation());
     if (batches == 0) return;
-    auto const held_out = validation_samples(batches);
+    auto const held_out = batches_.held_out(batches);
     Hooks h;
     h.enter = [this](std::string_view what) { watch_.enter(what); };
     h.ends = [this] { return watch_.asked() != 0; };
-    auto const loss = validate(world_, model_, std::span<Microbatch const>(held_out),
-                               static_cast<std::size_t>(batch_sizes().accumulate()), h);
+    auto const loss =
+        validate(world_, model_, std::span<Microbatch const>(held_out), batches_.a_step(), h);
     if (!loss) Interrupt::end_before_steps(watch_.asked());
     log_.info("validation before the first step: loss " + std::to_string(*loss));
-  }
-
-  std::vector<Microbatch> validation_samples(std::int64_t batches) const {
-    std::vector<Microbatch> all;
-    auto const make = maker(data_.validation, false);
-    for (std::int64_t step = 0; step < batches; ++step)
-      for (auto& batch : make(step)) all.push_back(std::move(batch));
-    return all;
   }
 
   TraceFacts facts() const { return trace_facts(config_, state_.model, world_.comm.size()); }
@@ -172,11 +147,9 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
 
   Hooks hooks(std::optional<MetricsWriter>& writer, Progress& progress) {
     Hooks h;
-    h.batches = [make = maker(data_.train, config_.data.shuffle)](std::int64_t step) {
-      return make(step - 1);
-    };
-    if (auto const batches = validation_batches(); batches > 0)
-      h.validation = [this, batches] { return validation_samples(batches); };
+    h.batches = batches_.training();
+    if (auto const batches = batches_.of_a_validation(); batches > 0)
+      h.validation = [this, batches] { return batches_.held_out(batches); };
     h.rate = [schedule = lr_schedule(config_)](std::int64_t step) {
       return learning_rate(schedule, step - 1);
     };
@@ -200,14 +173,6 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
     if (every == 0 || step % every != 0) return;
     world_.whereabouts->at("the comparison of replicas");
     check_replicas(watch_.comm(), world_, model_, optimizer_);
-  }
-
-  /// Global batches that a validation looks at.
-  std::int64_t validation_batches() const {
-    auto const there = data_.validation.size() / config_.data.global_batch_size;
-    auto const& limit = config_.trainer.limit_val_batches;
-    auto const wanted = limit.fraction ? limit.value * static_cast<double>(there) : limit.value;
-    return std::min(there, static_cast<std::int64_t>(wanted));
   }
 
   SaveRequest request(std::int64_t step, StepMetrics const& m) {
@@ -344,6 +309,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
   LlamaLayout layout_;
   Split data_;
   World world_;
+  LlamaBatches batches_;
   Model model_;
   nxd::Optimizer<Zero1OrReplicated<AnyUpdate>, World> optimizer_;
   LlamaState state_;

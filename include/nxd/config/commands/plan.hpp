@@ -46,8 +46,10 @@ template <Communicator C>
 void calibrate_to(C comm, std::string const& file, PrecisionType precision) {
   set_products(precision);
   auto const cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
-  auto const machine = is_bf16({.type = precision}) ? calibrate<XtBf16>(comm, cores, thread_count())
-                                                    : calibrate<Xt>(comm, cores, thread_count());
+  PrecisionConfig of_products;
+  of_products.type = precision;
+  auto const machine = is_bf16(of_products) ? calibrate<XtBf16>(comm, cores, thread_count())
+                                            : calibrate<Xt>(comm, cores, thread_count());
   if (comm.rank() != 0) return;
   std::ofstream out(file);
   if (!(out << to_text(machine)).flush()) throw IoError(file + ": cannot be written");
