@@ -259,6 +259,7 @@ int main(int argc, char** argv) {
                   : rows > 0 ? ", "
                              : "{\"benchmark\": \"onednn\", \"rows\": [",
                   layer.name, name);
+      if (json) std::printf(", \"gflop\": %.4f", 1e-9 * shape.operations());
       for (std::size_t i = 0; i < ratios.size(); ++i) {
         std::printf("%s", text(ratios[i], questions[i], json).c_str());
         logs[i][0] += std::log(ratios[i].median), logs[i][1] += std::log(ratios[i].best);

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peer of benchmarks/step.cpp: the same Llama, batch and optimizer in PyTorch, on the same threads.
 
-    torch_llama.py [15m|125m] [STEPS]        threads: OMP_NUM_THREADS
+    torch_llama.py [15m|125m] [STEPS] [--bf16]        threads: OMP_NUM_THREADS
 
-Prints one line of JSON. Takes what PyTorch 1.13 is fastest with on CPUs: `foreach` AdamW, gradients set
-to None, and the OpenMP build of OpenBLAS, if its folder comes first in LD_LIBRARY_PATH.
+--bf16: products in bf16 by autocast; weights, norms and the loss are floats. Prints one line of JSON. Takes what
+PyTorch 1.13 is fastest with on CPUs: `foreach` AdamW, gradients set to None, and the OpenMP build of OpenBLAS, if
+its folder comes first in LD_LIBRARY_PATH.
 """
 import json
 import os
@@ -84,12 +85,14 @@ class Llama(nn.Module):
         x = self.embedding(ids)
         for block in self.blocks:
             x = block(x, self.angles, self.mask)
-        return F.cross_entropy(self.head(self.norm(x)).flatten(0, 1), labels.flatten())
+        return F.cross_entropy(self.head(self.norm(x)).float().flatten(0, 1), labels.flatten())
 
 
 def main():
-    size = sys.argv[1] if len(sys.argv) > 1 else "15m"
-    steps = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    words = [word for word in sys.argv[1:] if word != "--bf16"]
+    bf16 = "--bf16" in sys.argv
+    size = words[0] if words else "15m"
+    steps = int(words[1]) if len(words) > 1 else 5
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(0)
     sizes = SIZES[size]
@@ -102,7 +105,9 @@ def main():
     for _ in range(steps + 2):
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        model(ids, labels).backward()
+        with torch.cpu.amp.autocast(enabled=bf16, dtype=torch.bfloat16):
+            loss = model(ids, labels)
+        loss.backward()
         optimizer.step()
         times.append(time.perf_counter() - start)
     ms = sorted(times[2:])[steps // 2] * 1e3

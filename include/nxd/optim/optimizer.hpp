@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <span>
@@ -279,60 +280,101 @@ template <class Strategy, class World> class Optimizer {
     if (precision_.rounding == Rounding::nearest) return runs;
     auto const all = portions<X>(info, world_.plan, world_.rank(), matrix);
     for (auto const& p : chunk_portions(all, chunk)) add_runs(runs, p);
+    std::ranges::sort(runs, {}, &Run::offset);
     return runs;
   }
 
-  void update(State& s, UpdateStep const& step, T* weights) {
+  /// A part of a chunk, and what numbers its elements are in their tensors.
+  struct Piece {
+    std::int64_t first, count;
+    std::span<Run const> runs;
+  };
+
+  /// Calls `work(kernels, piece)` for pieces that fit a cache: memory is passed over once, whatever
+  /// is done to them.
+  void in_pieces(State const& s, std::vector<Run> const& runs, auto const& work) const {
     compute<B>([&](auto k) {
-      std::array<T*, moments> moment{};
-      for (std::size_t m = 0; m < moment_names().size(); ++m) moment[m] = B::data(s.moment[m]);
-      update_(k, step, s.chunk.count, static_cast<T const*>(B::data(s.gradient)), weights, moment);
+      k.in_pieces(s.chunk.count, [&](std::int64_t first, std::int64_t count) {
+        work(k, Piece{first, count, runs_within(runs, first, count)});
+      });
+    });
+  }
+
+  /// Updates a piece of the weights; it and its moments begin there.
+  void update(auto k, State const& s, UpdateStep const& step, Piece const& piece, T* weights,
+              std::array<T*, moments> const& moment) const {
+    auto const* const gradient = B::data(s.gradient) + piece.first;
+    update_(k, step, piece.count, static_cast<T const*>(gradient), weights, moment);
+  }
+
+  std::array<T*, moments> moments_of(State const& s, std::int64_t first) const {
+    std::array<T*, moments> moment{};
+    for (std::size_t m = 0; m < moment_names().size(); ++m)
+      moment[m] = B::data(s.moment[m]) + first;
+    return moment;
+  }
+
+  void update(State const& s, UpdateStep const& step, T* weights) const {
+    compute<B>([&](auto k) {
+      update(k, s, step, Piece{0, s.chunk.count, {}}, weights, moments_of(s, 0));
     });
   }
 
   template <class X>
-  void update_masters(State& s, UpdateStep const& step, Var<X, World> const& parameter,
-                      std::vector<Run> const& runs) {
-    update(s, step, B::data(s.master));
-    round_to_weights(s, B::data(s.master), parameter, runs);
+  void update_masters(State const& s, UpdateStep const& step, Var<X, World> const& parameter,
+                      std::vector<Run> const& runs) const {
+    auto* const weights = data(parameter.value()) + s.chunk.first;
+    in_pieces(s, runs, [&](auto k, Piece const& piece) {
+      auto* const masters = B::data(s.master) + piece.first;
+      update(k, s, step, piece, masters, moments_of(s, piece.first));
+      round(k, piece, 0, masters, weights + piece.first);
+    });
   }
 
   /// Weights and moments are widened, updated, and rounded again.
   template <class X>
-  void update_short(State& s, UpdateStep const& step, Var<X, World> const& parameter,
-                    std::vector<Run> const& runs) {
-    For<B> const purpose(MemoryUse::optimizer_state);
-    auto const n = s.chunk.count;
-    auto const weights = B::template allocate<T>(n);
-    for (std::size_t m = 0; m < moment_names().size(); ++m)
-      s.moment[m] = B::template allocate<T>(n);
-    compute<B>([&](auto k) {
-      k.cast(n, data(parameter.value()) + s.chunk.first, B::data(weights));
+  void update_short(State const& s, UpdateStep const& step, Var<X, World> const& parameter,
+                    std::vector<Run> const& runs) const {
+    auto* const weights = data(parameter.value()) + s.chunk.first;
+    in_pieces(s, runs, [&](auto k, Piece const& piece) {
+      auto const widened = [&](std::size_t slot, Short const* from) {
+        auto* const wide = room(slot, piece.count);
+        k.cast(piece.count, from + piece.first, wide);
+        return wide;
+      };
+      auto* const wide = widened(0, weights);
+      std::array<T*, moments> moment{};
       for (std::size_t m = 0; m < moment_names().size(); ++m)
-        k.cast(n, B::data(s.short_moment[m]), B::data(s.moment[m]));
+        moment[m] = widened(1 + m, B::data(s.short_moment[m]));
+      update(k, s, step, piece, wide, moment);
+      round(k, piece, 0, wide, weights + piece.first);
+      for (std::size_t m = 0; m < moment_names().size(); ++m)
+        round(k, piece, 1 + m, moment[m], B::data(s.short_moment[m]) + piece.first);
     });
-    update(s, step, B::data(weights));
-    round_to_weights(s, B::data(weights), parameter, runs);
-    for (std::size_t m = 0; m < moment_names().size(); ++m)
-      round(runs, 1 + m, n, B::data(s.moment[m]), B::data(s.short_moment[m]));
-    for (auto& m : s.moment) m = {};
+  }
+
+  /// Room for a piece, of the calling thread.
+  static T* room(std::size_t slot, std::int64_t count) {
+    if constexpr (!B::has_elements) return nullptr;
+    thread_local std::array<std::vector<T>, 1 + moments> all;
+    if (std::ssize(all[slot]) < count) all[slot].resize(static_cast<std::size_t>(count));
+    return all[slot].data();
   }
 
   template <class X>
-  void round_to_weights(State& s, T const* from, Var<X, World> const& parameter,
-                        std::vector<Run> const& runs) {
-    round(runs, 0, s.chunk.count, from, data(parameter.value()) + s.chunk.first);
+  void round_to_weights(State const& s, T const* from, Var<X, World> const& parameter,
+                        std::vector<Run> const& runs) const {
+    auto* const weights = data(parameter.value()) + s.chunk.first;
+    in_pieces(s, runs, [&](auto k, Piece const& piece) {
+      round(k, piece, 0, from + piece.first, weights + piece.first);
+    });
   }
 
   /// `what` tells apart the numbers of an element that are rounded in one step.
-  void round(std::vector<Run> const& runs, std::size_t what, std::int64_t n, T const* from,
-             Short* to) {
-    compute<B>([&](auto k) {
-      if (precision_.rounding == Rounding::nearest) return k.cast(n, from, to);
-      auto const step = static_cast<std::uint64_t>(steps_) * (1 + moments) + what;
-      k.cast_stochastic(std::span<Run const>(runs), Noise{{precision_.seed, "rounding", step}},
-                        from, to);
-    });
+  void round(auto k, Piece const& piece, std::size_t what, T const* from, Short* to) const {
+    if (precision_.rounding == Rounding::nearest) return k.cast(piece.count, from, to);
+    auto const step = static_cast<std::uint64_t>(steps_) * (1 + moments) + what;
+    k.cast_stochastic(piece.runs, Noise{{precision_.seed, "rounding", step}}, from, to);
   }
 
   template <class G> Local<G, B> zeros() {

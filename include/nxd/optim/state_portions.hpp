@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 #include <nxd/nn/parameter.hpp>
@@ -76,6 +77,22 @@ inline void add_runs(std::vector<Run>& runs, Portion const& p) {
   if (columns == whole) return runs.push_back({tensor, p.offset, first, p.size()});
   for (std::int64_t r = 0; r < p.size() / columns; ++r)
     runs.push_back({tensor, p.offset + r * columns, first + r * whole, columns});
+}
+
+/// What runs, in the order of their offsets, have of elements [first, first + count), with offsets
+/// from `first` on. They stay until the thread asks again.
+inline std::span<Run const> runs_within(std::span<Run const> runs, std::int64_t first,
+                                        std::int64_t count) {
+  thread_local std::vector<Run> some;
+  some.clear();
+  auto const ends_before = [&](Run const& r) { return r.offset + r.count <= first; };
+  auto at = std::ranges::partition_point(runs, ends_before);
+  for (; at != runs.end() && at->offset < first + count; ++at) {
+    auto const from = std::max(at->offset, first),
+               to = std::min(at->offset + at->count, first + count);
+    some.push_back({at->tensor, from - first, at->first + from - at->offset, to - from});
+  }
+  return some;
 }
 
 }  // namespace nxd

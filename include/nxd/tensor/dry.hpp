@@ -33,6 +33,7 @@ struct DryKernels {
   static void multiply(Product const& p, auto const*, auto const*, auto*, bool) { take(p); }
   static void attention(Attention const& s, auto const*...) { take(s, false); }
   static void attention_pull(Attention const& s, auto const*...) { take(s, true); }
+  static void in_pieces(std::int64_t n, auto const& work) { work(std::int64_t{0}, n); }
   static void add(std::int64_t n, auto const*...) { take(Kernel::add, n); }
   static void cast(std::int64_t n, auto const*...) { take(Kernel::cast, n); }
   static void cast_stochastic(std::span<Run const> runs, auto const&, auto const*...) {

@@ -14,10 +14,6 @@ namespace nxd::detail {
 
 inline constexpr std::int64_t step_bytes = 2 * tile_bytes;
 
-inline __mmask32 first_halves(std::int64_t count) {
-  return static_cast<__mmask32>((std::uint64_t{1} << std::clamp<std::int64_t>(count, 0, 32)) - 1);
-}
-
 /// A step of a panel, of which the operand has `lines` lines and `depth` elements.
 struct Bf16Step {
   Bf16Operand from;

@@ -87,6 +87,9 @@ inline constexpr __mmask8 every_pair = 0xff;
 inline __mmask16 first_lanes(std::int64_t count) {
   return static_cast<__mmask16>((1u << std::clamp<std::int64_t>(count, 0, 16)) - 1);
 }
+inline __mmask32 first_halves(std::int64_t count) {
+  return static_cast<__mmask32>((std::uint64_t{1} << std::clamp<std::int64_t>(count, 0, 32)) - 1);
+}
 
 /// 16 pairs of bf16 of low and high, stored; if split in two, their remainders a panel's two tiles
 /// on.

@@ -43,17 +43,19 @@ inline float* widened(std::size_t slot, std::int64_t n, bf16 const* in) {
 /// arithmetic is that of floats, and what comes of it is rounded once. See `SimdKernels`.
 struct Bf16Lines {
   static void cast(std::int64_t n, bf16 const* x, float* y) {
-    in_pieces(n, [&](std::int64_t i, std::int64_t m) { detail::widen_line(m, x + i, y + i); });
+    SimdLines::in_pieces(
+        n, [&](std::int64_t i, std::int64_t m) { detail::widen_line(m, x + i, y + i); });
   }
   static void cast(std::int64_t n, float const* x, bf16* y) {
-    in_pieces(n, [&](std::int64_t i, std::int64_t m) { detail::narrow_line(m, x + i, y + i); });
+    SimdLines::in_pieces(
+        n, [&](std::int64_t i, std::int64_t m) { detail::narrow_line(m, x + i, y + i); });
   }
   /// y = one of the two bf16 around x, by the noise of the element's number in its tensor.
   static void cast_stochastic(std::span<Run const> runs, Noise const& noise, float const* x,
                               bf16* y) {
     for (auto const& run : runs) {
       auto const mine = noise.of(run.tensor);
-      in_pieces(run.count, [&](std::int64_t from, std::int64_t m) {
+      SimdLines::in_pieces(run.count, [&](std::int64_t from, std::int64_t m) {
         auto const at = run.offset + from;
         mine.for_each(static_cast<std::uint64_t>(run.first + from), m,
                       [&](std::int64_t k, std::uint16_t bits) {
@@ -65,20 +67,20 @@ struct Bf16Lines {
   /// z = x + y, of bf16 or floats each
   template <class X, class Y, class Z>
   static void add(std::int64_t n, X const* x, Y const* y, Z* z) {
-    in_pieces(n, [&](std::int64_t from, std::int64_t m) {
+    SimdLines::in_pieces(n, [&](std::int64_t from, std::int64_t m) {
       for (std::int64_t i = from; i < from + m; ++i) z[i] = narrow<Z>(widen(x[i]) + widen(y[i]));
     });
   }
   /// y += a x
   template <class X, class Y> static void axpy(std::int64_t n, float a, X const* x, Y* y) {
-    in_pieces(n, [&](std::int64_t from, std::int64_t m) {
+    SimdLines::in_pieces(n, [&](std::int64_t from, std::int64_t m) {
       for (std::int64_t i = from; i < from + m; ++i)
         y[i] = narrow<Y>(widen(y[i]) + a * widen(x[i]));
     });
   }
   /// z = a x
   static void scale(std::int64_t n, float a, bf16 const* x, bf16* z) {
-    in_pieces(n, [&](std::int64_t from, std::int64_t m) {
+    SimdLines::in_pieces(n, [&](std::int64_t from, std::int64_t m) {
       for (std::int64_t i = from; i < from + m; ++i) z[i] = to_bf16(a * to_float(x[i]));
     });
   }
@@ -201,14 +203,6 @@ struct Bf16Lines {
   static CrossEntropy row_of(CrossEntropy s) {
     s.rows = 1;
     return s;
-  }
-
-  /// Calls `work(first, count)` for pieces of [0, n), over threads.
-  static void in_pieces(std::int64_t n, auto const& work) {
-    constexpr std::int64_t piece = std::int64_t{1} << 14;
-    detail::for_each_index((n + piece - 1) / piece, n, [&](std::int64_t p) {
-      work(p * piece, std::min(piece, n - p * piece));
-    });
   }
 };
 

@@ -9,6 +9,9 @@ namespace nxd {
 
 /// Updates of n weights: see `PlainKernels`.
 template <class T> struct PlainUpdate {
+  /// Calls `work(first, count)` for pieces of [0, n), in any order, on any thread
+  static void in_pieces(std::int64_t n, auto const& work) { work(std::int64_t{0}, n); }
+
   /// AdamW as PyTorch computes it: decay first, epsilon after the bias correction
   static void adamw(AdamWStep const& s, std::int64_t n, T const* gradient, T* weight, T* mean,
                     T* square) {

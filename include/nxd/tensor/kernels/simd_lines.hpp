@@ -7,6 +7,13 @@ namespace nxd {
 
 /// Element by element, and line by line: see `SimdKernels`.
 struct SimdLines {
+  /// Pieces of 64 KiB of floats: several streams of them fit a second-level cache.
+  static void in_pieces(std::int64_t n, auto const& work) {
+    constexpr std::int64_t piece = std::int64_t{1} << 14;
+    detail::for_each_index((n + piece - 1) / piece, n, [&](std::int64_t p) {
+      work(p * piece, std::min(piece, n - p * piece));
+    });
+  }
   static void add(std::int64_t n, float const* x, float const* y, float* z) {
     using namespace detail;
     vectorize_over_threads(
