@@ -41,7 +41,7 @@ def linear(inputs, outputs):
 def turned(x, cosines, sines):
     """Rotary positions; x is [batch, length, heads, head_dim]."""
     a, b = x.chunk(2, -1)
-    return torch.cat((a * cosines - b * sines, b * cosines + a * sines), -1)
+    return torch.cat((a * cosines - b * sines, b * cosines + a * sines), -1).type_as(x)
 
 
 class Block(nn.Module):
@@ -62,7 +62,7 @@ class Block(nn.Module):
             group = self.heads // self.kv_heads
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         scores = q @ k.transpose(-1, -2) * self.head_dim**-0.5 + mask
-        return self.out((scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width))
+        return self.out((scores.softmax(-1).type_as(v) @ v).transpose(1, 2).reshape(batch, length, width))
 
     def forward(self, x, angles, mask):
         x = x + self.attend(self.attention_norm(x), angles, mask)

@@ -106,8 +106,8 @@ class Softmax {
     auto const weights_of = [&](std::int64_t key)
         __attribute__((target("avx512bf16,avx512bw,avx512vl"), always_inline)) {
       auto const s = read_queries(scores + key * 32);
-      Queries w{exp2_of(_mm512_fmsub_ps(s.low, power, zero.low)),
-                exp2_of(_mm512_fmsub_ps(s.high, power, zero.high))};
+      Queries w{exp2_of<Near::as_bf16>(_mm512_fmsub_ps(s.low, power, zero.low)),
+                exp2_of<Near::as_bf16>(_mm512_fmsub_ps(s.high, power, zero.high))};
       if (key >= plain) {
         auto const here = key < count ? every_lane : __mmask16{0};
         w.low = _mm512_maskz_mov_ps(here & sight.queries(key, 0), w.low);
@@ -124,8 +124,9 @@ class Softmax {
     auto const nothing = Queries{_mm512_setzero_ps(), _mm512_setzero_ps()};
     for (auto key = (count + 1) / 2 * 2; key % step_depth != 0; key += 2)
       write_key_pair(nothing, nothing, key, weights);
-    auto const faded = Queries{exp2_of(_mm512_mul_ps(power, _mm512_sub_ps(old.low, top.low))),
-                               exp2_of(_mm512_mul_ps(power, _mm512_sub_ps(old.high, top.high)))};
+    auto const faded =
+        Queries{exp2_of<Near::as_float>(_mm512_mul_ps(power, _mm512_sub_ps(old.low, top.low))),
+                exp2_of<Near::as_float>(_mm512_mul_ps(power, _mm512_sub_ps(old.high, top.high)))};
     auto const before = read_queries(sum_.data());
     store(_mm512_fmadd_ps(before.low, faded.low, sum.low),
           _mm512_fmadd_ps(before.high, faded.high, sum.high), sum_);
@@ -212,8 +213,8 @@ struct ScoreBlock {
   auto const slopes_of = [&](std::int64_t key)
       __attribute__((target("avx512bf16,avx512bw,avx512vl"), always_inline)) {
     auto const s = read_queries(at.scores + key * 32), d = read_queries(at.dweights + key * 32);
-    Queries w{exp2_of(_mm512_fmsub_ps(s.low, power, zero.low)),
-              exp2_of(_mm512_fmsub_ps(s.high, power, zero.high))};
+    Queries w{exp2_of<Near::as_bf16>(_mm512_fmsub_ps(s.low, power, zero.low)),
+              exp2_of<Near::as_bf16>(_mm512_fmsub_ps(s.high, power, zero.high))};
     if (!plain) {
       auto const here = key < count ? every_lane : __mmask16{0};
       w.low = _mm512_maskz_mov_ps(here & sight.queries(key, 0), w.low);

@@ -36,12 +36,32 @@ struct LeftTiles {
   std::int64_t row_bytes = 64, lower = tile_bytes, step = step_bytes;  ///< bytes to the next one
 };
 
+/// Tiles of a left panel that lie in memory and are wanted soon. They are asked for line by line
+/// while others are multiplied: hardware sees no order in 32 rows at a time.
+class TilesAhead {
+ public:
+  TilesAhead() = default;
+  TilesAhead(LeftTiles const& x, std::int64_t steps)
+      : at_(x.at), row_bytes_(x.row_bytes), lines_(steps * panel_lines) {}
+
+  /// The next `count` cache lines.
+  void ask(std::int64_t count) {
+    if (line_ >= lines_) return;
+    for (auto last = std::min(lines_, line_ + count); line_ < last; ++line_)
+      __builtin_prefetch(at_ + line_ % panel_lines * row_bytes_ + line_ / panel_lines * 64, 0, 2);
+  }
+
+ private:
+  std::byte const* at_ = nullptr;
+  std::int64_t row_bytes_ = 0, lines_ = 0, line_ = 0;
+};
+
 /// block[32, 32] (+)= a panel times a panel, `steps` deep; the last block is stored on the way.
 [[gnu::target("amx-bf16,avx512bf16")]] inline void multiply_block(LeftTiles const& x,
                                                                   std::byte const* right,
                                                                   std::int64_t steps, float* block,
-                                                                  bool accumulate,
-                                                                  LateStore& last) {
+                                                                  bool accumulate, LateStore& last,
+                                                                  TilesAhead& ahead) {
   constexpr auto bytes = panel_lines * 4;
   auto* const lower = block + tile_lines * panel_lines;
   asm volatile("" ::: "memory");
@@ -68,6 +88,7 @@ struct LeftTiles {
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
     if (step == 1) last.now();
+    ahead.ask(4);
   }
   _tile_stored(0, block, bytes);
   _tile_stored(1, block + tile_lines, bytes);

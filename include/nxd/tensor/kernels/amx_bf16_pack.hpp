@@ -14,10 +14,12 @@ namespace nxd::detail {
 
 inline constexpr std::int64_t step_bytes = 2 * tile_bytes;
 
-/// A step of a panel, of which the operand has `lines` lines and `depth` elements.
+/// A step of a panel, of which the operand has `lines` lines and `depth` elements; and where a step
+/// begins that is packed soon.
 struct Bf16Step {
   Bf16Operand from;
   std::int64_t lines, depth;
+  bf16 const* soon;
 };
 
 /// Row i of memory: a line if `deep`, else an element of each line; 32 long, nothing if i >= count.
@@ -28,8 +30,7 @@ struct Bf16Step {
 
 /// The rows of memory of what comes soon. Hardware sees no order in 32 rows at a time.
 inline void ask_for(Bf16Step const& s, std::int64_t stride) {
-  constexpr std::int64_t ahead = 3 * panel_lines;
-  for (std::int64_t i = 0; i < panel_lines; ++i) __builtin_prefetch(s.from.at + ahead + i * stride);
+  for (std::int64_t i = 0; i < panel_lines; ++i) __builtin_prefetch(s.soon + i * stride);
 }
 
 /// Lines are rows of memory and of the tiles.
@@ -106,37 +107,55 @@ struct Bf16Lines {
   bool by_rows() const { return from.k_stride == 1; }
 };
 
+/// Which step of an operand.
+struct StepPlace {
+  std::int64_t panel, step;
+};
+
 /// A step on one side.
 template <OperandSide side>
-inline void pack_step(Bf16Lines const& x, std::int64_t panel, std::int64_t step, std::byte* out) {
-  auto const line = panel * panel_lines, k = step * step_depth;
-  Bf16Step const one{x.from.from(line, k), x.lines - line, x.k - k};
+inline void pack_step(Bf16Lines const& x, StepPlace const& at, StepPlace const& soon,
+                      std::byte* out) {
+  auto const line = at.panel * panel_lines, k = at.step * step_depth;
+  Bf16Step const one{x.from.from(line, k), x.lines - line, x.k - k,
+                     x.from.from(soon.panel * panel_lines, soon.step * step_depth).at};
   if constexpr (side == OperandSide::left)
     (x.by_rows() ? pack_left_rows : pack_left_columns)(one, out);
   else
     (x.by_rows() ? pack_right_rows : pack_right_columns)(one, out);
 }
 
-/// Packs panels [first, last), along the rows of memory whichever way they go; `out` is where the
-/// first one goes.
+/// Panels and steps [first, last) of an operand.
+struct PackPart {
+  std::int64_t first_panel, last_panel, first_step, last_step;
+};
+
+/// Packs a part, along the rows of memory whichever way they go; its panels lie one after another
+/// from `out` on.
+template <OperandSide side>
+inline void pack_part(Bf16Lines const& x, PackPart const& part, std::byte* out) {
+  auto const panels = part.last_panel - part.first_panel, steps = part.last_step - part.first_step;
+  auto const inner = x.by_rows() ? steps : panels;
+  auto const place = [&](std::int64_t i) {
+    auto const outer = i / inner, at = i % inner;
+    return x.by_rows() ? StepPlace{part.first_panel + outer, part.first_step + at}
+                       : StepPlace{part.first_panel + at, part.first_step + outer};
+  };
+  auto const room = [&](StepPlace const& p) {
+    return out + ((p.panel - part.first_panel) * steps + p.step - part.first_step) * step_bytes;
+  };
+  constexpr std::int64_t ahead = 3;
+  for (std::int64_t i = 0; i < panels * steps; ++i) {
+    auto* const next = room(place(i + 1));
+    for (std::int64_t line = 0; line < step_bytes; line += 64) __builtin_prefetch(next + line, 1);
+    pack_step<side>(x, place(i), place(i + ahead), room(place(i)));
+  }
+}
+
+/// Packs panels [first, last), all steps of them.
 template <OperandSide side>
 inline void pack_panels(Bf16Lines const& x, std::int64_t first, std::int64_t last, std::byte* out) {
-  auto const steps = x.steps();
-  auto const pack = [&](std::int64_t panel, std::int64_t step, std::int64_t next_panel,
-                        std::int64_t next_step) {
-    auto const place = [&](std::int64_t i, std::int64_t j) {
-      return out + ((i - first) * steps + j) * step_bytes;
-    };
-    for (std::int64_t line = 0; line < step_bytes; line += 64)
-      __builtin_prefetch(place(next_panel, next_step) + line, 1);
-    pack_step<side>(x, panel, step, place(panel, step));
-  };
-  if (x.by_rows())
-    for (auto panel = first; panel < last; ++panel)
-      for (std::int64_t step = 0; step < steps; ++step) pack(panel, step, panel, step + 1);
-  else
-    for (std::int64_t step = 0; step < steps; ++step)
-      for (auto panel = first; panel < last; ++panel) pack(panel, step, panel + 1, step);
+  pack_part<side>(x, {first, last, 0, x.steps()}, out);
 }
 
 /// Packs all panels, shared out among the threads of the team that calls it; nobody waits.

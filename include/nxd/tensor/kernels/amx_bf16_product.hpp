@@ -25,18 +25,17 @@ class AmxBf16Product {
     // Each thread its rows, the same in every product of so many. Or its columns, if there are too
     // few rows, or if it can pack them by itself: sums that wait for more would have it done again.
     bool const packs = right_.packed == nullptr && depth_ >= steps_;
-    by_columns_ = rows < threads_ || (packs && parts_of(columns, strip_) >= threads_);
-    own_strips_ = packs && by_columns_;
+    own_left_ = left_.packed == nullptr && !left_.lines.by_rows();
+    by_columns_ = rows < threads_ || (packs && !own_left_ && parts_of(columns, strip_) >= threads_);
+    own_strips_ = packs && by_columns_ && !own_left_;
   }
 
   void run() {
     auto* const right = right_.packed == nullptr && !own_strips_ ? room<0>(right_) : nullptr;
-    auto* const left = left_.packed == nullptr && !left_.lines.by_rows() ? room<3>(left_) : nullptr;
 #pragma omp parallel if (threads_ > 1)
     {
       if (right != nullptr) pack_all(right_.lines, OperandSide::right, right, threads_);
-      if (left != nullptr) pack_all(left_.lines, OperandSide::left, left, threads_);
-      if (right != nullptr || left != nullptr) {
+      if (right != nullptr) {
 #pragma omp barrier
       }
 #pragma omp for schedule(static) nowait
@@ -51,6 +50,10 @@ class AmxBf16Product {
   /// What stays in a cache of 2 MiB: a strip of the right operand, sums that wait for more.
   static constexpr std::int64_t strip_bytes = std::int64_t{1280} << 10;
   static constexpr std::int64_t sums_bytes = std::int64_t{512} << 10;
+  /// What of the left operand is packed at a time, if it has to be.
+  static constexpr std::int64_t left_bytes = std::int64_t{1} << 20;
+  /// A left operand that is longer does not stay in that cache: it is asked for ahead.
+  static constexpr std::int64_t long_bytes = std::int64_t{1} << 20;
 
   static std::size_t size(std::int64_t bytes) { return static_cast<std::size_t>(bytes); }
   template <int> static AmxScratch& scratch() {
@@ -87,15 +90,25 @@ class AmxBf16Product {
     AmxTiles const tiles;
     auto const strip = even_length(columns.count(), strip_);
     auto const most = std::max<std::int64_t>(1, sums_bytes / (strip * block_bytes));
-    auto const height = whole() ? rows.count() : even_length(rows.count(), most);
+    auto height = whole() ? rows.count() : even_length(rows.count(), most);
+    if (own_left_)
+      height = std::min(height, std::max<std::int64_t>(1, left_bytes / (depth_ * step_bytes)));
     auto* const sums = reinterpret_cast<float*>(
         scratch<2>().at_least(size((whole() ? 2 : height * strip) * block_bytes)));
-    for (auto column = columns.first; column < columns.last; column += strip) {
+    // What a thread packs for itself is the outer loop.
+    auto const multiply_part = [&](std::int64_t row, std::int64_t column) {
       auto const strip_columns = columns.part(column, strip);
-      auto const* const right = right_strip(strip_columns);
+      multiply({rows.part(row, height), strip_columns, right_strip(strip_columns)}, sums,
+               column > columns.first);
+    };
+    if (own_left_)
       for (auto row = rows.first; row < rows.last; row += height)
-        multiply({rows.part(row, height), strip_columns, right}, sums);
-    }
+        for (auto column = columns.first; column < columns.last; column += strip)
+          multiply_part(row, column);
+    else
+      for (auto column = columns.first; column < columns.last; column += strip)
+        for (auto row = rows.first; row < rows.last; row += height) multiply_part(row, column);
+    _mm_sfence();  // what stores have sent past the caches is there for other threads too
   }
 
   std::byte const* right_strip(Panels const& columns) const {
@@ -114,10 +127,12 @@ class AmxBf16Product {
     std::int64_t steps() const { return last - first; }
   };
 
-  void multiply(Piece piece, float* sums) const {
+  /// @param again these rows have been multiplied just before
+  void multiply(Piece piece, float* sums, bool again) const {
     LateStore last(store_);
     do {
       piece.last = std::min(piece.first + depth_, steps_);
+      if (own_left_ && !(again && whole())) pack_left(piece);
       std::int64_t blocks = 0;
       for (auto row = piece.rows.first; row < piece.rows.last; ++row)
         multiply_row(piece, row, last, [&] {
@@ -133,26 +148,44 @@ class AmxBf16Product {
   void multiply_row(Piece const& p, std::int64_t row, LateStore& last,
                     auto const& next_block) const {
     auto const left = left_panel(p, row);
+    auto ahead = tiles_after(p, row);
     for (auto column = p.columns.first; column < p.columns.last; ++column) {
       auto* const block = next_block();
       multiply_block(left, p.right + ((column - p.columns.first) * steps_ + p.first) * step_bytes,
-                     p.steps(), block, p.first > 0, last);
+                     p.steps(), block, p.first > 0, last, ahead);
       last.now();
       if (p.last == steps_) last.later(part(row, column, block));
     }
   }
 
+  void pack_left(Piece const& p) const {
+    auto* const at = scratch<1>().at_least(size(p.rows.count() * p.steps() * step_bytes));
+    pack_part<OperandSide::left>(left_.lines, {p.rows.first, p.rows.last, p.first, p.last}, at);
+  }
+
   LeftTiles left_panel(Piece const& p, std::int64_t row) const {
     if (left_.packed != nullptr) return {left_.packed + (row * steps_ + p.first) * step_bytes};
-    if (as_it_lies(row)) {
-      auto const bytes = 2 * left_.lines.from.line_stride;
-      auto const from = left_.lines.from.from(row * panel_lines, p.first * step_depth);
-      return {reinterpret_cast<std::byte const*>(from.at), bytes, tile_lines * bytes, 64};
-    }
+    if (own_left_)
+      return {scratch<1>().at_least(0) + (row - p.rows.first) * p.steps() * step_bytes};
+    if (as_it_lies(row)) return tiles_in_memory(p, row);
     auto* const room = scratch<1>().at_least(size(depth_ * step_bytes));
-    for (auto step = p.first; step < p.last; ++step)
-      pack_step<OperandSide::left>(left_.lines, row, step, room + (step - p.first) * step_bytes);
+    pack_part<OperandSide::left>(left_.lines, {row, row + 1, p.first, p.last}, room);
     return {room};
+  }
+
+  LeftTiles tiles_in_memory(Piece const& p, std::int64_t row) const {
+    auto const bytes = 2 * left_.lines.from.line_stride;
+    auto const from = left_.lines.from.from(row * panel_lines, p.first * step_depth);
+    return {reinterpret_cast<std::byte const*>(from.at), bytes, tile_lines * bytes, 64};
+  }
+
+  /// What comes after a row of blocks, if it comes from far.
+  TilesAhead tiles_after(Piece const& p, std::int64_t row) const {
+    auto const& x = left_.lines;
+    if (left_.packed != nullptr || own_left_ || row + 1 >= p.rows.last || !as_it_lies(row + 1) ||
+        2 * x.lines * x.k <= long_bytes)
+      return {};
+    return {tiles_in_memory(p, row + 1), p.steps()};
   }
 
   /// Whether the tiles of a panel lie in memory as they are loaded, in whole cache lines.
@@ -176,7 +209,7 @@ class AmxBf16Product {
   PartStore store_;
   int threads_;
   std::int64_t steps_, depth_ = 1, strip_ = 1;
-  bool by_columns_ = false, own_strips_ = false;
+  bool by_columns_ = false, own_strips_ = false, own_left_ = false;
 };
 
 }  // namespace nxd::detail

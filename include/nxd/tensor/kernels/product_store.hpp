@@ -54,9 +54,16 @@ struct WholeRow {
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Row32 read(bf16 const* at) {
     return {widened(at), widened(at + 16)};
   }
+  /// Whole cache lines go past the caches: sums in floats are gradients of weights, and much else
+  /// is read before they are.
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Row32 const& x, float* at) {
-    _mm512_storeu_ps(at, x.low);
-    _mm512_storeu_ps(at + 16, x.high);
+    if (reinterpret_cast<std::uintptr_t>(at) % 64 == 0) {
+      _mm512_stream_ps(at, x.low);
+      _mm512_stream_ps(at + 16, x.high);
+    } else {
+      _mm512_storeu_ps(at, x.low);
+      _mm512_storeu_ps(at + 16, x.high);
+    }
   }
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Row32 const& x, bf16* at) {
     _mm512_storeu_si512(at, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(x.high, x.low)));

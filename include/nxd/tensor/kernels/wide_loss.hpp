@@ -47,8 +47,8 @@ struct WideLoss {
     for (std::int64_t i = 0; i < n; i += 32) {
       auto const some = first_halves(n - i);
       auto const v = read_pairs(x + i, some);
-      auto const even = exp_of(_mm512_sub_ps(v.even, zero)),
-                 odd = exp_of(_mm512_sub_ps(v.odd, zero));
+      auto const even = exp_of<Near::as_bf16>(_mm512_sub_ps(v.even, zero)),
+                 odd = exp_of<Near::as_bf16>(_mm512_sub_ps(v.odd, zero));
       write_pairs({_mm512_fmsub_ps(times, even, minus), _mm512_fmsub_ps(times, odd, minus)}, d + i,
                   some);
     }
@@ -80,8 +80,8 @@ struct WideLoss {
     auto const whole = n / 32 * 32;
     for (std::int64_t i = 0; i < whole; i += 32) {
       auto const v = read_pairs(x + i);
-      even = _mm512_add_ps(even, exp_of(_mm512_sub_ps(v.even, zero)));
-      odd = _mm512_add_ps(odd, exp_of(_mm512_sub_ps(v.odd, zero)));
+      even = _mm512_add_ps(even, exp_of<Near::as_float>(_mm512_sub_ps(v.even, zero)));
+      odd = _mm512_add_ps(odd, exp_of<Near::as_float>(_mm512_sub_ps(v.odd, zero)));
     }
     auto total = sum_of(_mm512_add_ps(even, odd));
     for (auto i = whole; i < n; ++i) total += std::exp(to_float(x[i]) - top);
