@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nxd/tensor/kernels/amx.hpp>
+#include <nxd/tensor/kernels/avx512_lanes.hpp>
 
 #if defined(__x86_64__)
 #include <algorithm>
@@ -41,38 +42,6 @@ struct AmxOperand {
   bool deep() const { return depth_stride == 1; }
 };
 
-/// g++ 12 warns of what it leaves undefined under a mask, but for these.
-inline constexpr __mmask16 every_lane = 0xffff;
-inline constexpr __mmask8 every_pair = 0xff;
-
-/// Rows of a tile become its columns.
-[[gnu::target("avx512bf16"), gnu::always_inline]] inline void turn(__m512i (&rows)[16]) {
-  __m512i t[16], u[16];
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_maskz_unpacklo_epi32(every_lane, rows[i], rows[i + 1]);
-    t[i + 1] = _mm512_maskz_unpackhi_epi32(every_lane, rows[i], rows[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    u[i] = _mm512_maskz_unpacklo_epi64(every_pair, t[i], t[i + 2]);
-    u[i + 1] = _mm512_maskz_unpackhi_epi64(every_pair, t[i], t[i + 2]);
-    u[i + 2] = _mm512_maskz_unpacklo_epi64(every_pair, t[i + 1], t[i + 3]);
-    u[i + 3] = _mm512_maskz_unpackhi_epi64(every_pair, t[i + 1], t[i + 3]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    auto const even = _mm512_maskz_shuffle_i32x4(every_lane, u[i], u[4 + i], 0x88);
-    auto const odd = _mm512_maskz_shuffle_i32x4(every_lane, u[i], u[4 + i], 0xdd);
-    auto const even_after = _mm512_maskz_shuffle_i32x4(every_lane, u[8 + i], u[12 + i], 0x88);
-    auto const odd_after = _mm512_maskz_shuffle_i32x4(every_lane, u[8 + i], u[12 + i], 0xdd);
-    rows[i] = _mm512_maskz_shuffle_i32x4(every_lane, even, even_after, 0x88);
-    rows[4 + i] = _mm512_maskz_shuffle_i32x4(every_lane, odd, odd_after, 0x88);
-    rows[8 + i] = _mm512_maskz_shuffle_i32x4(every_lane, even, even_after, 0xdd);
-    rows[12 + i] = _mm512_maskz_shuffle_i32x4(every_lane, odd, odd_after, 0xdd);
-  }
-}
-
 /// The same where the tile lies in memory.
 [[gnu::target("avx512bf16")]] inline void turn(std::byte* tile) {
   __m512i rows[16];
@@ -82,13 +51,6 @@ inline constexpr __mmask8 every_pair = 0xff;
   turn(rows);
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) at[i] = rows[i];
-}
-
-inline __mmask16 first_lanes(std::int64_t count) {
-  return static_cast<__mmask16>((1u << std::clamp<std::int64_t>(count, 0, 16)) - 1);
-}
-inline __mmask32 first_halves(std::int64_t count) {
-  return static_cast<__mmask32>((std::uint64_t{1} << std::clamp<std::int64_t>(count, 0, 32)) - 1);
 }
 
 /// 16 pairs of bf16 of low and high, stored; if split in two, their remainders a panel's two tiles

@@ -7,9 +7,9 @@
 
 namespace nxd {
 
-/// Kernels for training in fp32: matrix products by BLAS, the rest by vectors of xsimd over the
-/// threads of OpenMP. What is not here is plain. Results do not depend on the number of threads,
-/// but for the BLAS's own.
+/// Kernels for training in fp32: matrix products by AVX-512 or by BLAS, the rest by vectors of
+/// xsimd over the threads of OpenMP. What is not here is plain. Results do not depend on the number
+/// of threads, but for the BLAS's own.
 struct SimdKernels : PlainKernels<float> {
   static constexpr auto attention = SimdAttention::attention;
   static constexpr auto attention_pull = SimdAttention::attention_pull;

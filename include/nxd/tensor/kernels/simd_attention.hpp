@@ -5,7 +5,7 @@
 
 #include <cblas.h>
 
-#include <nxd/tensor/kernels/simd_vectors.hpp>
+#include <nxd/tensor/kernels/simd_product.hpp>
 
 namespace nxd {
 
@@ -57,9 +57,9 @@ struct SimdAttention {
   /// z[m, n] (+)= a x[m, d] y[n, d]
   static void outer(std::int64_t m, std::int64_t n, std::int64_t d, float a, float const* x,
                     std::int64_t xs, float const* y, std::int64_t ys, float* z) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(m), static_cast<int>(n),
-                static_cast<int>(d), a, x, static_cast<int>(xs), y, static_cast<int>(ys), 0, z,
-                static_cast<int>(tile));
+    // Of small products, OpenBLAS is slow at this form alone.
+    auto const maker = has_avx512() ? ProductMaker::avx512 : ProductMaker::openblas;
+    SimdProduct::multiply_by(maker, m, n, d, {x, xs, 1}, {y, ys, 1}, {z, tile, a});
   }
   /// z[m, d] += weights[m, n] y[n, d]
   static void gather(std::int64_t m, std::int64_t d, std::int64_t n, float const* weights,

@@ -7,13 +7,15 @@
 
 #include <nxd/tensor/kernels/amx_product.hpp>
 #include <nxd/tensor/kernels/product_loops.hpp>
+#include <nxd/tensor/kernels/product_table.hpp>
 #include <nxd/tensor/kernels/simd_lines.hpp>
 
 namespace nxd {
 
-/// How matrix products of floats are made. `fp32`: by BLAS. `bf16x3`: each number split into two of
+/// How matrix products of floats are made. `fp32`: by whom
+/// `product_table()` says. `bf16x3`: each number split into two of
 /// bf16, three products for one, at a relative error (root mean square) of 4.5e-6 where fp32 has
-/// about 3e-7; by BLAS where they are small, and everywhere on a machine without AMX.
+/// about 3e-7; as fp32 where they are small, and everywhere on a machine without AMX.
 enum class ProductMode { fp32, bf16x3 };
 
 /// The process's mode, fp32 at first: to be set before training starts.
@@ -22,8 +24,8 @@ inline std::atomic<ProductMode>& product_mode() {
   return mode;
 }
 
-/// Products through BLAS where they are matrix products, through vectors where they scale: see
-/// `SimdKernels`.
+/// Products by whom the table says where they are matrix products, through vectors where they
+/// scale: see `SimdKernels`.
 struct SimdProduct {
   static void multiply(Product const& p, float const* x, float const* y, float* z,
                        bool accumulate) {
@@ -42,25 +44,42 @@ struct SimdProduct {
     });
   }
 
- private:
-  static void gemm(Product const& p, float const* x, float const* y, float* z, bool accumulate) {
-    auto const m = p.rows.extent, n = p.columns.extent, k = p.summed.extent;
-    bool const x_plain = p.summed.x == 1 || k == 1, y_plain = !(p.summed.y == 1 || k == 1);
-    if (by_tiles(m, n, k))
-      return AmxProduct::multiply<Bf16Terms::two>(
-          m, n, k,
-          x_plain ? AmxProduct::Operand{x, p.rows.x, 1} : AmxProduct::Operand{x, 1, p.summed.x},
-          y_plain ? AmxProduct::Operand{y, 1, p.summed.y} : AmxProduct::Operand{y, p.columns.y, 1},
-          z, p.rows.z, accumulate);
+  /// z[m, n] = alpha x[m, k] y[n, k], or z += it, by whoever is to.
+  static void multiply_by(ProductMaker maker, std::int64_t m, std::int64_t n, std::int64_t k,
+                          FloatOperand const& x, FloatOperand const& y, FloatResult const& z) {
+#if defined(__x86_64__)
+    if (maker == ProductMaker::avx512) return Avx512Product::multiply(m, n, k, x, y, z);
+#endif
+    bool const x_rows = x.k_stride == 1, y_rows = y.k_stride == 1;
     auto const at_least = [](std::int64_t stride, std::int64_t least) {
       return static_cast<int>(stride > least ? stride : least);
     };
-    cblas_sgemm(CblasRowMajor, x_plain ? CblasNoTrans : CblasTrans,
-                y_plain ? CblasNoTrans : CblasTrans, static_cast<int>(m), static_cast<int>(n),
-                static_cast<int>(k), 1, x,
-                x_plain ? at_least(p.rows.x, k) : at_least(p.summed.x, m), y,
-                y_plain ? at_least(p.summed.y, n) : at_least(p.columns.y, k), accumulate ? 1 : 0, z,
-                at_least(p.rows.z, n));
+    cblas_sgemm(CblasRowMajor, x_rows ? CblasNoTrans : CblasTrans,
+                y_rows ? CblasTrans : CblasNoTrans, static_cast<int>(m), static_cast<int>(n),
+                static_cast<int>(k), z.alpha, x.at,
+                x_rows ? at_least(x.line_stride, k) : at_least(x.k_stride, m), y.at,
+                y_rows ? at_least(y.line_stride, k) : at_least(y.k_stride, n), z.accumulate ? 1 : 0,
+                z.at, at_least(z.stride, n));
+  }
+
+ private:
+  static void gemm(Product const& p, float const* x, float const* y, float* z, bool accumulate) {
+    auto const m = p.rows.extent, n = p.columns.extent, k = p.summed.extent;
+    bool const x_rows = p.summed.x == 1 || k == 1, y_columns = !(p.summed.y == 1 || k == 1);
+    if (by_tiles(m, n, k))
+      return AmxProduct::multiply<Bf16Terms::two>(
+          m, n, k,
+          x_rows ? AmxProduct::Operand{x, p.rows.x, 1} : AmxProduct::Operand{x, 1, p.summed.x},
+          y_columns ? AmxProduct::Operand{y, 1, p.summed.y}
+                    : AmxProduct::Operand{y, p.columns.y, 1},
+          z, p.rows.z, accumulate);
+    auto const form = x_rows      ? y_columns ? ProductForm::nn : ProductForm::nt
+                      : y_columns ? ProductForm::tn
+                                  : ProductForm::tt;
+    multiply_by(product_maker({form, product_length(m), product_length(n), product_length(k)}), m,
+                n, k, x_rows ? FloatOperand{x, p.rows.x, 1} : FloatOperand{x, 1, p.summed.x},
+                y_columns ? FloatOperand{y, 1, p.summed.y} : FloatOperand{y, p.columns.y, 1},
+                {z, p.rows.z, 1, accumulate});
   }
 
   /// Whether a product is one for tiles: below that, packing costs more than they gain.
