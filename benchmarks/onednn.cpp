@@ -4,7 +4,9 @@
 // y[T, N] = x[T, K] w[N, K]^T and dx = dy w are stored as bf16, dw = dy^T x as fp32. Two questions:
 // `lying`, both operands as they lie in memory (oneDNN: plain, or a reorder of the right one and a
 // product, whichever is faster), and `packed`, the weight packed before (oneDNN: reordered to its
-// own format); dw has no weight, and is the same in both. With --fp32: oneDNN beside OpenBLAS.
+// own format); dw has no weight, and is the same in both. With --fp32: products of floats by
+// AVX-512, first beside oneDNN's, then beside OpenBLAS's; and how fast a loop of nothing but FMA
+// is.
 //
 //   onednn [--json] [--fp32] [--only WORD]     threads: OMP_NUM_THREADS
 //
@@ -24,6 +26,7 @@
 
 #include <nxd/core/random.hpp>
 #include <nxd/tensor/kernels/simd_bf16_product.hpp>
+#include <nxd/tensor/kernels/simd_product.hpp>
 
 #include "measure.hpp"
 
@@ -208,21 +211,48 @@ std::vector<Ratio> of_fp32(Shape const& s) {
   using Type = dnnl::memory::data_type;
   Numbers<float> const x(s.m * s.k), y(s.n * s.k), z(s.m * s.n);
   OneDnn plain(s, Type::f32, Type::f32, x.data(), y.data(), z.data(), OneDnn::Weights::plain);
-  auto const size = [](std::int64_t n) { return static_cast<int>(n); };
-  auto const blas = [&] {
-    cblas_sgemm(CblasRowMajor, s.x_turned ? CblasTrans : CblasNoTrans,
-                s.y_turned ? CblasNoTrans : CblasTrans, size(s.m), size(s.n), size(s.k), 1,
-                x.data(), size(s.x_turned ? s.m : s.k), y.data(), size(s.y_turned ? s.n : s.k), 0,
-                z.data(), size(s.n));
+  auto const by = [&](ProductMaker maker) {
+    return [&, maker] {
+      SimdProduct::multiply_by(
+          maker, s.m, s.n, s.k, {x.data(), s.x_turned ? 1 : s.k, s.x_turned ? s.m : 1},
+          {y.data(), s.y_turned ? 1 : s.k, s.y_turned ? s.n : 1}, {z.data(), s.n});
+    };
   };
-  auto const times = take_turns({blas, [&] { plain.multiply(); }}, s.operations());
-  return {ratio(times[0], times[1], s.operations())};
+  auto const ours = has_avx512() ? ProductMaker::avx512 : ProductMaker::openblas;
+  auto const times =
+      take_turns({by(ours), [&] { plain.multiply(); }, by(ProductMaker::openblas)}, s.operations());
+  return {ratio(times[0], times[1], s.operations()), ratio(times[0], times[2], s.operations())};
 }
+
+#if defined(__x86_64__)
+/// GFLOP/s of a loop whose sums stay in registers, on all threads.
+[[gnu::target("avx512f")]] double fma_rate() {
+  constexpr int count = 2'000'000, sums = 24;
+  auto const loop = [](float from) __attribute__((target("avx512f"))) {
+    auto x = _mm512_set1_ps(from);
+    asm volatile("" : "+v"(x));
+    __m512 z[sums];
+    for (auto& sum : z) sum = _mm512_setzero_ps();
+    for (int i = 0; i < count; ++i)
+#pragma GCC unroll 24
+      for (auto& sum : z) sum = _mm512_fmadd_ps(x, x, sum);
+    for (auto& sum : z) x = _mm512_add_ps(x, sum);
+    asm volatile("" : : "v"(x));
+  };
+  auto const all = [&] {
+#pragma omp parallel
+    loop(.5f);
+  };
+  all();
+  return 32e-9 * sums * count * omp_get_max_threads() /
+         std::min(bench::seconds(all), bench::seconds(all));
+}
+#endif
 
 std::string text(Ratio const& r, char const* what, bool json) {
   char line[256];
   std::snprintf(line, sizeof line,
-                json ? ", \"%s\": {\"ours\": %.1f, \"onednn\": %.1f, \"median\": %.3f, "
+                json ? ", \"%s\": {\"ours\": %.1f, \"theirs\": %.1f, \"median\": %.3f, "
                        "\"best\": %.3f}"
                      : "   %s %6.0f %6.0f %6.2f %6.2f",
                 what, r.rate, r.their_rate, r.median, r.best);
@@ -239,13 +269,16 @@ int main(int argc, char** argv) {
     fp32 = fp32 || std::strcmp(argv[i], "--fp32") == 0;
     if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) only = argv[++i];
   }
-  char const* const questions[] = {fp32 ? "fp32" : "lying", "packed"};
+  char const* const questions[] = {fp32 ? "onednn" : "lying", fp32 ? "openblas" : "packed"};
   if (!json)
-    std::printf("%s: GFLOP/s of %s and of oneDNN; ratio: median, fastest tenths\n",
+    std::printf("%s: GFLOP/s of ours and of %s; ratio: median, fastest tenths\n",
                 fp32        ? "fp32"
                 : has_amx() ? "bf16"
                             : "bf16 without AMX",
-                fp32 ? "OpenBLAS" : "ours");
+                fp32 ? "the other" : "oneDNN");
+#if defined(__x86_64__)
+  if (!json && fp32 && has_avx512()) std::printf("FMA alone: %.0f GFLOP/s\n", fma_rate());
+#endif
   double logs[2][2] = {};
   int rows = 0;
   for (auto const& layer : layers)
@@ -270,7 +303,7 @@ int main(int argc, char** argv) {
     }
   if (rows == 0) return 0;
   if (json) std::printf("], \"means\": {");
-  for (int i = 0; i < (fp32 ? 1 : 2); ++i)
+  for (int i = 0; i < 2; ++i)
     std::printf(
         json ? "%s\"%s\": [%.3f, %.3f]" : "%sgeometric mean, %s: median %.2f, fastest %.2f\n",
         json && i > 0 ? ", " : "", questions[i], std::exp(logs[i][0] / rows),

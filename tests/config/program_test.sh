@@ -163,6 +163,23 @@ refused() {
   [[ $(grep -c "^nxd:" log) -eq 1 ]] && grep "^nxd:" log | grep -qF -- "$words" ||
     { fail "not one line with '$words': $*"; sed 's/^/  | /' log; }
 }
+# ---- products by a table that was measured -----------------------------------------------------
+
+"$program" bench --calibrate table.json > log 2>&1 && grep -q "below 512" log || die "no table of products"
+NXD_GEMM_TABLE=table.json "$program" train run.yaml name=by_table trainer.max_steps=1 > log 2>&1 ||
+  fail "a run does not go by its table"
+sed 's/"processor":"/"processor":"x87 /' table.json > other.json
+sed 's/nn, m below 64, n below 64, k below 64":"[a-z0-9]*"/nn, m below 64, n below 64, k below 64":"avx512"/
+     s/nn, m below 64, n below 64, k below 512":"[a-z0-9]*"/nn, m below 64, n below 64, k below 512":"avx512"/' \
+  table.json > table0.json
+sed 's/"avx512"/"openblas"/g' table.json > table1.json
+NXD_GEMM_TABLE=other.json refused 1 64 "x87" train run.yaml
+NXD_GEMM_TABLE=nowhere.json refused 1 74 "nowhere.json" train run.yaml
+timeout 20 "$mpirun" 2 bash -c 'NXD_GEMM_TABLE=table$OMPI_COMM_WORLD_RANK.json exec "$@"' - \
+  "$program" train run.yaml name=bad > log 2>&1
+[[ $? -eq 64 ]] && grep -q "rank 1 has another table of products (NXD_GEMM_TABLE) than rank 0" log ||
+  { fail "ranks may go by unlike tables"; show log; }
+
 cp -r "$checkpoint" torn
 truncate -s -100 "$(find torn -name '*.safetensors' | head -1)"
 cp -r "$checkpoint" changed

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <nxd/plan/machine_text.hpp>
+#include <nxd/plan/product_table_text.hpp>
 
 using namespace nxd;
 
@@ -166,4 +167,45 @@ TEST_CASE("Ranks of one node are near, the others between nodes") {
   CHECK(seconds(0, 8, 2) == 100);
   m.ranks_per_node = 1;
   CHECK(seconds(3, 1, 2) == 100);
+}
+
+TEST_CASE("A table of products comes back from its text, and is read strictly") {
+  ProductTable table;
+  for (std::size_t i = 0; i < ProductTable::size; ++i)
+    table[i] = i % 3 == 0 ? ProductMaker::avx512 : ProductMaker::openblas;
+  auto const text = to_text(table);
+  CHECK(parse_product_table(text, "t.json") == table);
+  CHECK(fingerprint(table) != fingerprint(ProductTable{}));
+  for (std::size_t i = 0; i < ProductTable::size; ++i)
+    CHECK(table.of(ProductTable::at(i)) == table[i]);
+
+  auto const refused = [&](auto const& change) -> std::string {
+    auto json = parse_json(text, "t.json");
+    change(root(json));
+    try {
+      (void)parse_product_table(to_text(json), "t.json");
+    } catch (Error const& e) {
+      return e.what();
+    }
+    return "taken";
+  };
+  auto const makers = [](Json::Object& all) -> Json::Object& {
+    return std::get<Json::Object>(all["makers"].value);
+  };
+  auto const any = names_of(ProductForm{})[0];
+  CHECK(refused([](auto& all) { all["version"] = std::int64_t{2}; }) ==
+        "t.json: version: is not 1");
+  CHECK(refused([](auto& all) { all.erase("processor"); }) == "t.json: has no 'processor'");
+  CHECK(refused([](auto& all) {
+          all["processor"] = std::string("abacus");
+        }).starts_with("t.json: was measured on a processor with abacus, this one has"));
+  CHECK(refused([&](auto& all) {
+          makers(all).begin()->second = std::string("me");
+        }).ends_with("is not openblas or avx512"));
+  CHECK(refused([&](auto& all) {
+          makers(all).erase(makers(all).begin());
+        }).find("has no '" + std::string(any)) != std::string::npos);
+  CHECK(refused([&](auto& all) {
+          makers(all)["zz"] = std::string("avx512");
+        }).ends_with("it has keys that no table has"));
 }

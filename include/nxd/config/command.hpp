@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <nxd/config/commands/bench.hpp>
 #include <nxd/config/commands/checkpoint.hpp>
 #include <nxd/config/commands/generate.hpp>
 #include <nxd/config/commands/plan.hpp>
@@ -56,6 +57,7 @@ template <JobStart S> int command(S& start, int argc, char const* const* argv) {
   add_checkpoint_command(app, task);
   add_schedule_command(app, task);
   add_plan_command(app, task, start);
+  add_bench_command(app, task);
 
   auto const leads = [&start] { return !start.launched() || start().rank() == 0; };
   try {
@@ -66,6 +68,7 @@ template <JobStart S> int command(S& start, int argc, char const* const* argv) {
     return 0;
   }
   if (task.by == By::first_rank && !leads()) return 0;
+  use_product_table_of_environment();
   task.run();
   if (!std::cout.flush())
     throw IoError("standard output takes no more; what was printed is cut off");

@@ -12,6 +12,7 @@
 #include <nxd/config/llama_setup.hpp>
 #include <nxd/config/start_agreement.hpp>
 #include <nxd/data/tokenizer.hpp>
+#include <nxd/plan/product_table_text.hpp>
 #include <nxd/train/run_watch.hpp>
 
 namespace nxd {
@@ -63,6 +64,7 @@ template <Communicator C> struct LlamaStart {
       model = llama_config(config, ByteTokenizer::vocabulary());
       opened.push_back(open_data(config, model.vocab_size));
     });
+    check_agreement(told, "table of products (NXD_GEMM_TABLE)", fingerprint(product_table()));
     check_agreement(told, "tokenizer", ByteTokenizer::fingerprint());
     check_agreement(told, "data set", opened.front().train.fingerprint());
     return opened.front();
