@@ -23,6 +23,9 @@ struct FloatOperand {
 #if defined(__x86_64__)
 namespace nxd::detail {
 
+/// Rows of memory that are asked for while others are packed: hardware does not see the next ones.
+inline constexpr std::int64_t rows_ahead = 6;
+
 /// Turns `lines` rows of memory, at most 16, `steps` long: a row of `out` for each step, `stride`
 /// apart.
 [[gnu::target("avx512f")]] inline void turn_rows(FloatOperand const& x, std::int64_t lines,
@@ -31,6 +34,8 @@ namespace nxd::detail {
   for (std::int64_t step = 0; step < steps; step += 16) {
     auto const lanes = first_lanes(steps - step);
     __m512i square[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) __builtin_prefetch(x.at + (i + 16) * x.line_stride + step);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i)
       square[i] = _mm512_maskz_loadu_epi32(i < lines ? lanes : __mmask16{0},
@@ -50,6 +55,8 @@ namespace nxd::detail {
     auto const* const row = y.at + step * y.k_stride;
     auto* at = out + step * sum_columns;
     for (std::int64_t line = 0; line < lines; line += sum_columns, at += panel) {
+      __builtin_prefetch(row + line + rows_ahead * y.k_stride);
+      __builtin_prefetch(row + line + 16 + rows_ahead * y.k_stride);
       _mm512_store_ps(at, _mm512_maskz_loadu_ps(first_lanes(lines - line), row + line));
       _mm512_store_ps(at + 16,
                       _mm512_maskz_loadu_ps(first_lanes(lines - line - 16), row + line + 16));
@@ -74,9 +81,11 @@ inline void pack_right(FloatOperand const& y, std::int64_t lines, std::int64_t s
   for (std::int64_t step = 0; step < steps; ++step) {
     auto const* const row = x.at + step * x.k_stride;
     auto* at = out + step * left_step;
-    for (std::int64_t line = 0; line < lines; line += sum_rows, at += panel)
+    for (std::int64_t line = 0; line < lines; line += sum_rows, at += panel) {
+      __builtin_prefetch(row + line + rows_ahead * x.k_stride);
       _mm512_store_ps(
           at, _mm512_maskz_loadu_ps(first_lanes(std::min(lines - line, sum_rows)), row + line));
+    }
   }
 }
 
