@@ -75,6 +75,7 @@ TEST_CASE("a cover by boxes is exact, or it is told what is wrong") {
   CHECK(nxd::cover_mistake(shape, {left, right, top})->find("common") != std::string::npos);
   CHECK(nxd::cover_mistake(shape, {{{0, 1}, {4, 6}}})->find("does not lie") != std::string::npos);
   CHECK(nxd::cover_mistake(shape, {{{0, INT64_MAX}, {4, INT64_MAX}}}));
+  CHECK(nxd::cover_mistake(shape, {{{0, 1}, {4}}})->find("from [0, 1] of extent [4]") == 9);
 }
 
 TEST_CASE("the digest of a tensor is the sum of the digests of its parts, and knows each place") {

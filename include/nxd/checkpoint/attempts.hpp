@@ -38,7 +38,7 @@ template <Storage S> class Attempt {
     try {
       for (auto const& found : storage_->list(""))
         if (found.name.starts_with(attempt_name(entry_))) storage_->remove(found.name);
-    } catch (Error const&) {
+    } catch (std::exception const&) {  // of memory that is short, too
     }
   }
 

@@ -78,22 +78,51 @@ inline std::optional<Box> intersection(Box const& a, Box const& b) {
   return common;
 }
 
-/// "[0:4,2:6]", as one would index.
-inline std::string text(Box const& box) {
-  std::string said = "[";
-  for (std::size_t d = 0; d < box.start.size(); ++d) {
-    std::int64_t end;
-    if (__builtin_add_overflow(box.start[d], box.extent[d], &end)) end = INT64_MAX;
-    said += (d == 0 ? "" : ",") + std::to_string(box.start[d]) + ":" + std::to_string(end);
-  }
-  return said + "]";
+namespace detail {
+
+/// Two boxes of one tensor have an element in common.
+inline bool overlap(Box const& a, Box const& b) {
+  for (std::size_t d = 0; d < a.start.size(); ++d)
+    if (std::max(a.start[d], b.start[d]) >=
+        std::min(a.start[d] + a.extent[d], b.start[d] + b.extent[d]))
+      return false;
+  return true;
 }
+
+/// The dimension along which boxes begin at the most places.
+inline std::size_t most_cut(std::vector<Box> const& boxes, std::size_t dims) {
+  std::size_t best = 0;
+  std::ptrdiff_t most = 0;
+  std::vector<std::int64_t> starts(boxes.size());
+  for (std::size_t d = 0; d < dims; ++d) {
+    for (std::size_t i = 0; i < boxes.size(); ++i) starts[i] = boxes[i].start[d];
+    std::ranges::sort(starts);
+    auto const places = std::unique(starts.begin(), starts.end()) - starts.begin();
+    if (places > most) best = d, most = places;
+  }
+  return best;
+}
+
+}  // namespace detail
 
 /// "[4, 6]".
 inline std::string text(std::vector<std::int64_t> const& shape) {
   std::string said = "[";
   for (std::size_t d = 0; d < shape.size(); ++d)
     said += (d == 0 ? "" : ", ") + std::to_string(shape[d]);
+  return said + "]";
+}
+
+/// "[0:4,2:6]", as one would index; what others wrote may be no box at all.
+inline std::string text(Box const& box) {
+  if (box.start.size() != box.extent.size())
+    return "from " + text(box.start) + " of extent " + text(box.extent);
+  std::string said = "[";
+  for (std::size_t d = 0; d < box.start.size(); ++d) {
+    std::int64_t end;
+    if (__builtin_add_overflow(box.start[d], box.extent[d], &end)) end = INT64_MAX;
+    said += (d == 0 ? "" : ",") + std::to_string(box.start[d]) + ":" + std::to_string(end);
+  }
   return said + "]";
 }
 
@@ -136,7 +165,8 @@ template <class Run> void for_each_run(Box const& inner, Box const& a, Box const
 }
 
 /// A mistake in the cover of a tensor by boxes: a sentence, or nothing if each element lies in
-/// exactly one box. Cost: a sort, and the pairs of boxes that overlap along the first dimension.
+/// exactly one box. Cost: sorts, and the pairs of boxes that overlap along the dimension that is
+/// cut most; where these are too many for any layout of ranks, that is the mistake.
 inline std::optional<std::string> cover_mistake(std::vector<std::int64_t> const& shape,
                                                 std::vector<Box> boxes) {
   for (auto const& box : boxes) {
@@ -144,13 +174,18 @@ inline std::optional<std::string> cover_mistake(std::vector<std::int64_t> const&
       return "the part " + text(box) + " does not lie in its shape " + text(shape);
   }
   std::erase_if(boxes, [](Box const& box) { return volume(box) == 0; });
-  std::ranges::sort(boxes, {}, &Box::start);
+  auto const along = detail::most_cut(boxes, shape.size());
+  auto const begin = [&](Box const& box) { return shape.empty() ? 0 : box.start[along]; };
+  std::ranges::stable_sort(boxes, {}, begin);
+  std::int64_t pairs = std::int64_t{1} << 24;
   for (std::size_t i = 0; i < boxes.size(); ++i)
     for (auto j = i + 1; j < boxes.size(); ++j) {
-      if (!shape.empty() && boxes[j].start[0] >= boxes[i].start[0] + boxes[i].extent[0]) break;
-      if (intersection(boxes[i], boxes[j]))
+      if (!shape.empty() && begin(boxes[j]) >= begin(boxes[i]) + boxes[i].extent[along]) break;
+      if (detail::overlap(boxes[i], boxes[j]))
         return "the parts " + text(boxes[i]) + " and " + text(boxes[j]) +
                " have elements in common";
+      if (--pairs < 0)
+        return "its " + std::to_string(boxes.size()) + " parts are more than can be compared";
     }
   std::int64_t covered = 0;  // no more than the tensor: no two boxes overlap
   for (auto const& box : boxes) covered += volume(box);

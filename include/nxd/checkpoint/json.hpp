@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -129,7 +132,14 @@ struct JsonPrinter {
   void operator()(std::nullptr_t) { out += "null"; }
   void operator()(bool b) { out += b ? "true" : "false"; }
   void operator()(std::int64_t i) { out += std::to_string(i); }
-  void operator()(double d) { out += nlohmann::json(d).dump(); }
+  void operator()(double d) {
+    if (!std::isfinite(d)) return operator()(nullptr);
+    std::array<char, 32> digits{};
+    auto const end = std::to_chars(digits.data(), digits.data() + digits.size(), d).ptr;
+    std::string_view const shortest(digits.data(), end);
+    out += shortest;
+    if (shortest.find_first_of(".e") == shortest.npos) out += ".0";  // it stays no integer
+  }
   void operator()(std::string const& s) { add_quoted(out, s); }
   void operator()(Json::Array const& a) {
     out += '[';

@@ -153,11 +153,17 @@ inline void read_contents(JsonView const& json, Manifest& manifest) {
   }
 }
 
+inline std::int64_t ranks_from(JsonView const& json) {
+  auto const ranks = json.count();
+  if (ranks < 1 || ranks > INT32_MAX) json.refuse("a number of ranks");
+  return ranks;
+}
+
 inline SaveInfo info_from(JsonView const& json) {
   SaveInfo info;
   auto const layout = json["layout"], health = json["health"];
   for (auto const& [axis, ranks] : layout.object())
-    info.layout[axis] = JsonView(ranks, layout.where() + ": " + axis).count();
+    info.layout[axis] = ranks_from(JsonView(ranks, layout.where() + ": " + axis));
   info.config_hash = json["config_hash"].string();
   info.dataset_fp = json["dataset_fp"].string();
   info.tokenizer_fp = json["tokenizer_fp"].string();
@@ -169,7 +175,8 @@ inline SaveInfo info_from(JsonView const& json) {
 
 inline void require_readable(JsonView const& json) {
   auto const format = json["format"];
-  if (format["major"].count() != manifest_major || format["min_reader"].count() > manifest_major)
+  auto const reader = format["min_reader"].count();
+  if (format["major"].count() != manifest_major || reader < 1 || reader > manifest_major)
     throw CorruptInput(json.where() + ": has the format " +
                        std::to_string(format["major"].count()) + ", this program reads " +
                        std::to_string(manifest_major) + "; use a newer program");

@@ -146,6 +146,9 @@ void verify_header(S& storage, std::string const& entry, FileRecord const& file,
         found->second->shape != part.chunk->box.extent)
       throw CorruptInput(where + ": does not hold " + text(*part.key) + " where its manifest says");
   }
+  if (at.size() != parts.size())
+    throw CorruptInput(where + ": holds " + std::to_string(at.size()) +
+                       " parts of tensors, its manifest knows " + std::to_string(parts.size()));
 }
 
 /// Reads a file once, every byte against its CRC, and adds up the digests of what it holds.

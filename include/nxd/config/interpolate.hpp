@@ -32,20 +32,30 @@ class Interpolator {
   Node resolved(Node const& node, Path& at) {
     if (++count_ > TreeLimits::nodes)
       refuse(node.where, "the interpolations stand for more than 100000 values; write fewer");
+    take_room(node, node.text.size());
     if (node.is_scalar())
       return node.text.find("${") == std::string::npos ? node : text_node(node, at);
-    Node out = node;
-    for (std::size_t i = 0; i < out.items.size(); ++i) {
+    Node out;
+    out.kind = node.kind;
+    out.where = node.where;
+    for (std::size_t i = 0; i < node.items.size(); ++i) {
       at.push_back(std::to_string(i));
-      out.items[i] = resolved(node.items[i], at);
+      out.items.push_back(resolved(node.items[i], at));
       at.pop_back();
     }
-    for (std::size_t i = 0; i < out.keys.size(); ++i) {
-      at.push_back(node.keys[i].name);
-      out.keys[i].value = resolved(node.keys[i].value, at);
+    for (auto const& [name, value] : node.keys) {
+      take_room(node, name.size());
+      at.push_back(name);
+      out.keys.push_back({name, resolved(value, at)});
       at.pop_back();
     }
     return out;
+  }
+
+  void take_room(Node const& node, std::size_t bytes) {
+    bytes_ += bytes;
+    if (bytes_ > TreeLimits::all_text_bytes)
+      refuse(node.where, "the interpolations stand for more than 8 MiB of text; write less");
   }
 
   /// A text with interpolations: the value itself where it is nothing but one, else a text.
@@ -111,8 +121,7 @@ class Interpolator {
     auto const finish = [&] {
       auto const first = current.find_first_not_of(" \t");
       auto const last = current.find_last_not_of(" \t");
-      Node argument = node;
-      argument.kind = Node::Kind::plain;
+      Node argument = plain_at(node);
       argument.text = first == current.npos ? "" : current.substr(first, last - first + 1);
       if (argument.text == "null") argument.kind = Node::Kind::null;
       Path here = at;
@@ -130,6 +139,14 @@ class Interpolator {
     return out;
   }
 
+  /// An empty text where a node stands.
+  static Node plain_at(Node const& node) {
+    Node made;
+    made.kind = Node::Kind::plain;
+    made.where = node.where;
+    return made;
+  }
+
   static Node call(Node const& node, std::string_view name, std::vector<Node> const& arguments) {
     if (name == "multiply") return multiply(node, arguments);
     if (name == "oc.env") return environment(node, arguments);
@@ -139,8 +156,7 @@ class Interpolator {
   }
 
   static Node multiply(Node const& node, std::vector<Node> const& factors) {
-    Node out = node;
-    out.kind = Node::Kind::plain;
+    Node out = plain_at(node);
     std::int64_t whole = 1;
     double real = 1;
     bool all_whole = true;
@@ -165,8 +181,7 @@ class Interpolator {
     auto const& name = arguments.front().text;
     if (arguments.size() > 2 || name.empty())
       refuse(node.where, "${oc.env:...} takes a name and a default; write ${oc.env:NAME,default}");
-    Node out = node;
-    out.kind = Node::Kind::plain;
+    Node out = plain_at(node);
     if (char const* value = std::getenv(name.c_str())) {
       out.text = value;
       return out;
@@ -224,6 +239,7 @@ class Interpolator {
   std::size_t count_ = 0;
   std::size_t depth_ = 0;
   std::size_t evaluated_ = 0;
+  std::size_t bytes_ = 0;  ///< of the texts and names that were copied
 };
 
 }  // namespace detail

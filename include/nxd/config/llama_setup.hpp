@@ -3,11 +3,10 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
+#include <nxd/core/file_text.hpp>
 #include <nxd/data/dataset.hpp>
 #include <nxd/data/sampler.hpp>
 #include <nxd/data/text.hpp>
@@ -22,15 +21,11 @@ namespace nxd {
 
 namespace detail {
 
-inline std::string read_whole(std::string const& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw IoError(path + ": cannot be read");
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-/// A multiple of `unit`, not below n.
+/// A multiple of `unit`, not below n; the largest number if that is beyond it.
 constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) {
-  return (n + unit - 1) / unit * unit;
+  std::int64_t sum = 0;
+  if (__builtin_add_overflow(n, unit - 1, &sum)) return INT64_MAX;
+  return sum / unit * unit;
 }
 
 }  // namespace detail
@@ -51,7 +46,7 @@ inline LlamaConfig llama_config(TrainingConfig const& config, std::int64_t vocab
   if (m.model_config) {
     auto const& source = *m.model_config;
     auto const path = config_json_at(source.path);
-    c = source.inline_json.empty() ? parse_llama_config(detail::read_whole(path), path)
+    c = source.inline_json.empty() ? parse_llama_config(read_file_text(path, 1 << 20), path)
                                    : parse_llama_config(source.inline_json, "model.model_config");
     head_dim_set = true;
   } else {

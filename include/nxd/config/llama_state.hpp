@@ -37,8 +37,8 @@ inline std::string to_text(LlamaState const& s) {
 inline LlamaState parse_llama_state(std::string const& text, std::string const& where) {
   auto const json = parse_json(text, where);
   JsonView const view(json, where);
-  auto const& model = view.object().at("model");
-  return {parse_llama_config(to_text(model), where + ": model"), view["seq_length"].count(),
+  auto const& model = view["model"].object();
+  return {parse_llama_config(to_text(Json(model)), where + ": model"), view["seq_length"].count(),
           view["steps"].count(), view["consumed_samples"].count(), view["tokens"].count()};
 }
 

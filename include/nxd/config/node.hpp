@@ -79,6 +79,14 @@ inline std::size_t height(Node const& node) {
   return node.kind == Node::Kind::sequence || node.kind == Node::Kind::map ? below + 1 : 0;
 }
 
+/// Bytes of the texts and names of a tree.
+inline std::size_t text_bytes(Node const& node) {
+  auto bytes = node.text.size();
+  for (auto const& item : node.items) bytes += text_bytes(item);
+  for (auto const& [name, value] : node.keys) bytes += name.size() + text_bytes(value);
+  return bytes;
+}
+
 /// How a sentence speaks of a value.
 inline std::string shown(Node const& node) {
   switch (node.kind) {
@@ -120,17 +128,16 @@ struct TreeLimits {
   static constexpr std::size_t depth = 64;
   static constexpr std::size_t aliases = 1000;
   static constexpr std::size_t nodes = 100'000;
+  static constexpr std::size_t flow_marks = 200'000;  ///< brackets and commas of a file
   static constexpr std::size_t interpolations = 10'000;
-  static constexpr std::size_t text_bytes = 1 << 16;
+  static constexpr std::size_t text_bytes = 1 << 16;      ///< of an interpolated text
+  static constexpr std::size_t all_text_bytes = 8 << 20;  ///< of all texts and names
 };
 
 /// Ends the reading of a configuration with `FILE:LINE: sentence`; one that quotes a very long text
 /// is cut short.
 [[noreturn]] inline void refuse(Where const& where, std::string const& sentence) {
-  constexpr std::size_t longest = 1000;
-  if (sentence.size() > longest)
-    throw ConfigError(where.text() + ": " + sentence.substr(0, longest) + " ...");
-  throw ConfigError(where.text() + ": " + sentence);
+  throw ConfigError(where.text() + ": " + on_one_line(sentence, 1000));
 }
 
 }  // namespace nxd

@@ -20,7 +20,7 @@ struct Override {
 inline Override parse_override(std::string_view argument) {
   auto const equals = argument.find('=');
   if (equals == argument.npos || equals == 0)
-    throw ConfigError("command line: " + std::string(argument) +
+    throw ConfigError("command line: " + on_one_line(std::string(argument), 1000) +
                       " is not an override; write key.path=value");
   return {std::string(argument.substr(0, equals)), std::string(argument.substr(equals + 1))};
 }
@@ -33,10 +33,13 @@ inline void forget_lines(Node& node) {
 }
 
 /// Puts a value at a path of a tree; sections on the way that are not there are made.
-/// @throws ConfigError where the path leads through a value that has no keys
+/// @throws ConfigError where the path leads through a value that has no keys, or too deep
 inline void set_at(Node& root, std::string_view path, Node value) {
   Node* current = &root;
-  for (auto const& part : path_parts(path)) {
+  auto const parts = path_parts(path);
+  if (parts.size() > TreeLimits::depth)
+    refuse(value.where, "a path has more than 64 parts: " + std::string(path));
+  for (auto const& part : parts) {
     if (part.empty()) refuse(value.where, std::string(path) + " is not a path; write section.key");
     if (current->kind == Node::Kind::sequence) {
       current = find_item(*current, part);

@@ -65,6 +65,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (found == anchors_.end())
       refuse(at(mark), "an alias stands inside what it names; write the value out");
     nodes_ += found->second.nodes - 1;
+    bytes_ += found->second.bytes;
     check_room(mark, found->second.height);
     place(found->second.node, YAML::NullAnchor, mark);
   }
@@ -100,6 +101,7 @@ class TreeBuilder : public YAML::EventHandler {
   struct Anchored {
     Node node;
     std::size_t nodes;
+    std::size_t bytes;   ///< of texts and names
     std::size_t height;  ///< containers on top of each other
   };
 
@@ -120,6 +122,8 @@ class TreeBuilder : public YAML::EventHandler {
       refuse(at(mark), "values are nested more than 64 deep; flatten them");
     if (nodes_ > TreeLimits::nodes)
       refuse(at(mark), "the file and its aliases hold more than 100000 values; write fewer");
+    if (bytes_ > TreeLimits::all_text_bytes)
+      refuse(at(mark), "the file and its aliases hold more than 8 MiB of text; write less");
   }
 
   void open(Node::Kind kind, YAML::Mark const& mark, std::string const& tag,
@@ -146,10 +150,11 @@ class TreeBuilder : public YAML::EventHandler {
   void place(Node value, YAML::anchor_t anchor, YAML::Mark const& mark) {
     ++nodes_;
     if (anchor != YAML::NullAnchor) {
-      auto const nodes = node_count(value);
+      auto const nodes = node_count(value), bytes = text_bytes(value);
       nodes_ += nodes;
+      bytes_ += bytes;
       check_room(mark, 0);
-      anchors_[anchor] = {value, nodes, height(value)};
+      anchors_[anchor] = {value, nodes, bytes, height(value)};
     }
     check_room(mark, 0);
     if (open_.empty()) {
@@ -195,6 +200,7 @@ class TreeBuilder : public YAML::EventHandler {
   std::map<YAML::anchor_t, Anchored> anchors_;
   std::size_t aliases_ = 0;
   std::size_t nodes_ = 0;
+  std::size_t bytes_ = 0;  ///< that aliases and anchors have copied
   std::optional<Node> root_;
 };
 
@@ -213,6 +219,11 @@ inline Node parse_yaml(std::string const& text, std::string const& name) {
     refuse({file, 1 + static_cast<int>(std::count(text.begin(), end, '\n'))},
            "there is a byte that is not UTF-8 text; save the file as UTF-8");
   }
+  auto const is_flow = [](char c) {
+    return std::string_view("[]{},").find(c) != std::string::npos;
+  };
+  if (std::ranges::count_if(text, is_flow) > std::ptrdiff_t{TreeLimits::flow_marks})
+    refuse({file, 0}, "there are more than 200000 brackets and commas; write fewer values");
   detail::TreeBuilder builder(file);
   try {
     std::istringstream stream(text);

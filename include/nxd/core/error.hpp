@@ -26,6 +26,15 @@ struct Error : std::runtime_error {
   Error(ExitCode c, std::string const& sentence) : std::runtime_error(sentence), code(c) {}
 };
 
+/// What a file says, as part of a sentence: on one line, without what a terminal would obey, and
+/// cut where it is longer than `most`.
+inline std::string on_one_line(std::string text, std::size_t most) {
+  if (text.size() > most) text = text.substr(0, most) + " ...";
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return text;
+}
+
 /// A configuration that cannot be run: names the key and the mend.
 struct ConfigError : Error {
   explicit ConfigError(std::string const& sentence) : Error(ExitCode::config, sentence) {}
@@ -33,7 +42,8 @@ struct ConfigError : Error {
 
 /// A file that lies about itself: names the file and what is wrong with it.
 struct CorruptInput : Error {
-  explicit CorruptInput(std::string const& sentence) : Error(ExitCode::corrupt, sentence) {}
+  explicit CorruptInput(std::string const& sentence)
+      : Error(ExitCode::corrupt, on_one_line(sentence, 4000)) {}
 };
 
 /// The system refused to read or write: names the path and the reason.

@@ -5,55 +5,60 @@
 #include <array>
 #include <cstring>
 #include <fstream>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nxd/data/mapped_file.hpp>
 
 namespace nxd {
 
-/// Token sequences in Megatron's `PREFIX.bin` and `PREFIX.idx`, mapped. The index: "MMIDIDX\0\0",
-/// version 1 (u64), dtype code (u8), sequences (u64), document marks (u64), lengths (i32 each),
-/// byte offsets in the `.bin` (i64 each), document marks (i64 each, from 0 to the number of
-/// sequences).
-class IndexedDataset {
+/// Megatron's index of token sequences, every claim in it checked: "MMIDIDX\0\0", version 1 (u64),
+/// dtype code (u8), sequences (u64), document marks (u64), lengths (i32 each), byte offsets in the
+/// `.bin` (i64 each), document marks (i64 each, from 0 to the number of sequences).
+class SequenceIndex {
  public:
-  /// @throws IoError if a file is missing, CorruptInput if one of them lies, saying where
-  explicit IndexedDataset(std::string const& prefix)
-      : index_(prefix + ".idx"), data_(prefix + ".bin") {
-    constexpr std::size_t header = 34;
-    auto const all = index_.bytes();
-    if (all.size() < header) fail("ends within its header");
-    if (std::memcmp(all.data(), "MMIDIDX\0\0", 9) != 0) fail("does not begin with MMIDIDX");
+  /// `index` and `data` are the bytes of `path` and of `data_path`, and outlive this.
+  /// @throws CorruptInput if the index lies, saying where
+  SequenceIndex(std::span<std::byte const> index, std::span<std::byte const> data,
+                std::string const& path, std::string const& data_path)
+      : index_(index), data_(data) {
+    auto const fail = [&](std::string const& what) { throw CorruptInput(path + ": " + what); };
+    if (index.size() < header) fail("ends within its header");
+    if (std::memcmp(index.data(), "MMIDIDX\0\0", 9) != 0) fail("does not begin with MMIDIDX");
     if (auto const v = at<std::uint64_t>(9); v != 1)
       fail("has version " + std::to_string(v) + "; only 1 is known");
     code_ = at<std::uint8_t>(17);
     if (width(code_) == 0)
       fail("has dtype code " + std::to_string(code_) + ", which no integer has");
     auto const sequences = at<std::uint64_t>(18), marks = at<std::uint64_t>(26);
-    auto const room = all.size() - header;
+    auto const room = index.size() - header;
     if (sequences > room / 12 || marks > room / 8 || 12 * sequences + 8 * marks != room)
       fail("says " + std::to_string(sequences) + " sequences and " + std::to_string(marks) +
            " document marks, which is not what its size has room for");
     count_ = static_cast<std::int64_t>(sequences);
-    marks_ = static_cast<std::int64_t>(marks);
-    check_sequences();
-    check_marks();
+    check_sequences(fail, data_path);
+    check_marks(fail, static_cast<std::int64_t>(marks));
   }
 
   std::int64_t size() const { return count_; }
   std::int64_t tokens() const { return tokens_; }
-  std::int64_t length(std::int64_t sequence) const { return at<std::int32_t>(34 + 4 * sequence); }
+  std::int64_t length(std::int64_t sequence) const {
+    return at<std::int32_t>(header + 4 * sequence);
+  }
 
-  /// Appends tokens [from, from + count) of a sequence.
+  /// Appends tokens [from, from + count) of a sequence; one that has no place in 32 bits is -1.
   void read(std::int64_t sequence, std::int64_t from, std::int64_t count,
             std::vector<std::int32_t>& out) const {
     auto const bytes = width(code_);
-    auto const* p = data_.bytes().data() + offset(sequence) + from * bytes;
+    auto const* p = data_.data() + offset(sequence) + from * bytes;
     for (std::int64_t i = 0; i < count; ++i, p += bytes) out.push_back(token(p));
   }
 
  private:
+  static constexpr std::int64_t header = 34;
+
   static constexpr std::int64_t width(std::uint8_t code) {
     constexpr std::array<std::int64_t, 9> widths{0, 1, 1, 2, 4, 8, 0, 0, 2};
     return code < widths.size() ? widths[code] : 0;
@@ -61,17 +66,17 @@ class IndexedDataset {
 
   template <class T> T at(std::int64_t place) const {
     T value;
-    std::memcpy(&value, index_.bytes().data() + place, sizeof value);
+    std::memcpy(&value, index_.data() + place, sizeof value);
     return value;
   }
   std::int64_t offset(std::int64_t sequence) const {
-    return at<std::int64_t>(34 + 4 * count_ + 8 * sequence);
+    return at<std::int64_t>(header + 4 * count_ + 8 * sequence);
   }
 
   std::int32_t token(std::byte const* p) const {
     auto const as = [p]<class T>(T value) {
       std::memcpy(&value, p, sizeof value);
-      return static_cast<std::int32_t>(value);
+      return std::in_range<std::int32_t>(value) ? static_cast<std::int32_t>(value) : -1;
     };
     switch (code_) {
       case 1: return as(std::uint8_t{});
@@ -83,34 +88,53 @@ class IndexedDataset {
     }
   }
 
-  void check_sequences() {
-    auto const bytes = static_cast<std::int64_t>(data_.bytes().size());
+  void check_sequences(auto const& fail, std::string const& data_path) {
+    auto const bytes = static_cast<std::int64_t>(data_.size());
     for (std::int64_t i = 0; i < count_; ++i) {
       auto const tokens = length(i), first = offset(i);
       if (tokens < 0) fail("gives sequence " + std::to_string(i) + " a negative length");
       if (first < 0 || first > bytes || tokens > (bytes - first) / width(code_))
-        fail("puts sequence " + std::to_string(i) + " beyond the end of " + data_.path());
+        fail("puts sequence " + std::to_string(i) + " beyond the end of " + data_path);
       tokens_ += tokens;
     }
   }
 
-  void check_marks() const {
+  void check_marks(auto const& fail, std::int64_t marks) const {
     std::int64_t before = 0;
-    for (std::int64_t i = 0; i < marks_; ++i) {
-      auto const mark = at<std::int64_t>(34 + 12 * count_ + 8 * i);
+    for (std::int64_t i = 0; i < marks; ++i) {
+      auto const mark = at<std::int64_t>(header + 12 * count_ + 8 * i);
       if (mark < before || mark > count_)
         fail("has a document mark " + std::to_string(mark) + " out of order");
       before = mark;
     }
   }
 
-  [[noreturn]] void fail(std::string const& what) const {
-    throw CorruptInput(index_.path() + ": " + what);
+  std::span<std::byte const> index_, data_;
+  std::uint8_t code_ = 0;
+  std::int64_t count_ = 0, tokens_ = 0;
+};
+
+/// Token sequences in Megatron's `PREFIX.bin` and `PREFIX.idx`, mapped.
+class IndexedDataset {
+ public:
+  /// @throws IoError if a file is missing, CorruptInput if one of them lies, saying where
+  explicit IndexedDataset(std::string const& prefix)
+      : files_{MappedFile(prefix + ".idx"), MappedFile(prefix + ".bin")},
+        sequences_(files_[0].bytes(), files_[1].bytes(), files_[0].path(), files_[1].path()) {}
+
+  std::int64_t size() const { return sequences_.size(); }
+  std::int64_t tokens() const { return sequences_.tokens(); }
+  std::int64_t length(std::int64_t sequence) const { return sequences_.length(sequence); }
+
+  /// Appends tokens [from, from + count) of a sequence; one that has no place in 32 bits is -1.
+  void read(std::int64_t sequence, std::int64_t from, std::int64_t count,
+            std::vector<std::int32_t>& out) const {
+    sequences_.read(sequence, from, count, out);
   }
 
-  MappedFile index_, data_;
-  std::uint8_t code_ = 0;
-  std::int64_t count_ = 0, marks_ = 0, tokens_ = 0;
+ private:
+  std::array<MappedFile, 2> files_;  // what is mapped stays where it is when this moves
+  SequenceIndex sequences_;
 };
 
 /// Writes what `IndexedDataset` reads, tokens as i32, each sequence a document of its own.

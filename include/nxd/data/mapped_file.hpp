@@ -20,7 +20,7 @@ namespace nxd {
 class MappedFile {
  public:
   explicit MappedFile(std::string path) : path_(std::move(path)) {
-    int const file = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    int const file = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (file < 0) throw IoError(path_ + ": " + std::strerror(errno));
     struct stat status {};
     bool const regular = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);

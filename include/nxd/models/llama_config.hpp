@@ -61,16 +61,23 @@ inline std::vector<double> frequencies(LlamaConfig const& config) {
   return all;
 }
 
+/// No extent of a model is larger, so that the product of any two has its place in 63 bits.
+inline constexpr std::int64_t largest_extent = (std::int64_t{1} << 31) - 1;
+inline constexpr std::int64_t most_layers = 10'000;
+
 /// @throws ConfigError if the numbers make no model, naming the one that is wrong.
 inline void check(LlamaConfig const& c) {
-  auto const positive = [](std::int64_t n, char const* name) {
+  auto const positive = [](std::int64_t n, char const* name, std::int64_t most = largest_extent) {
     if (n <= 0)
       throw ConfigError(std::string(name) + " is " + std::to_string(n) + "; it must be positive");
+    if (n > most)
+      throw ConfigError(std::string(name) + " is " + std::to_string(n) + "; it can be " +
+                        std::to_string(most) + " at most");
   };
   positive(c.vocab_size, "vocab_size");
   positive(c.hidden_size, "hidden_size");
   positive(c.intermediate_size, "intermediate_size");
-  positive(c.num_hidden_layers, "num_hidden_layers");
+  positive(c.num_hidden_layers, "num_hidden_layers", most_layers);
   positive(c.num_attention_heads, "num_attention_heads");
   positive(c.num_key_value_heads, "num_key_value_heads");
   positive(c.head_dim, "head_dim");

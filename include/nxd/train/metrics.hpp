@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include <nxd/core/error.hpp>
@@ -83,6 +84,7 @@ inline std::optional<StepMetrics> parse_metrics(std::string_view line) {
   double tokens = 0;
   double val_loss = 0;
   double bytes = 0;
+  auto const countable = [](double x) { return std::abs(x) < 9e15; };
   if (!line.starts_with('{') || !line.ends_with('}')) return std::nullopt;
   line = line.substr(1, line.size() - 2);
   if (!detail::take_member(line, "step", step) || !detail::take_member(line, "loss", m.loss) ||
@@ -91,13 +93,15 @@ inline std::optional<StepMetrics> parse_metrics(std::string_view line) {
       !detail::take_member(line, "tokens_per_s", m.tokens_per_s) ||
       !detail::take_member(line, "step_ms", m.step_ms))
     return std::nullopt;
-  if (detail::take_member(line, "peak_bytes", bytes))
-    m.peak_bytes = static_cast<std::int64_t>(bytes);
-  if (detail::take_member(line, "sent_bytes", bytes))
-    m.sent_bytes = static_cast<std::int64_t>(bytes);
+  for (auto const& [name, field] :
+       {std::pair{"peak_bytes", &m.peak_bytes}, std::pair{"sent_bytes", &m.sent_bytes}}) {
+    if (!detail::take_member(line, name, bytes)) continue;
+    if (!countable(bytes)) return std::nullopt;
+    *field = static_cast<std::int64_t>(bytes);
+  }
   if (detail::take_member(line, "val_loss", val_loss)) m.val_loss = val_loss;
   if (!line.empty() && line != "\"non_finite\":true") return std::nullopt;
-  if (!(std::abs(step) < 9e15) || !(std::abs(tokens) < 9e15)) return std::nullopt;
+  if (!countable(step) || !countable(tokens)) return std::nullopt;
   m.step = static_cast<std::int64_t>(step);
   m.tokens = static_cast<std::int64_t>(tokens);
   return m;

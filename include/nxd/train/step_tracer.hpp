@@ -11,6 +11,7 @@
 
 #include <nxd/comm/common_moment.hpp>
 #include <nxd/core/error.hpp>
+#include <nxd/core/file_text.hpp>
 #include <nxd/train/trace_text.hpp>
 
 namespace nxd {
@@ -49,11 +50,9 @@ inline std::string trace_file(std::string const& folder, std::int64_t rank) {
 /// Reads what a run has left in a folder. @throws IoError, CorruptInput
 inline RankTrace read_trace(std::string const& folder, std::int64_t rank) {
   auto const path = trace_file(folder, rank);
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
+  if (!std::filesystem::exists(path))
     throw IoError(path + ": cannot be read; nxd train CONFIG --trace " + folder + " writes it");
-  std::string const text(std::istreambuf_iterator<char>(file), {});
-  auto trace = parse_trace(text, path);
+  auto trace = parse_trace(read_file_text(path, JsonLimits{}.bytes), path);
   if (trace.rank != rank)
     throw CorruptInput(path + ": is of rank " + std::to_string(trace.rank) + ", not of rank " +
                        std::to_string(rank));

@@ -140,6 +140,7 @@ inline RankTrace parse_trace(std::string const& text, std::string const& file) {
     auto const start = std::round(1e3 * event["ts"].number());
     auto const length = std::round(1e3 * event["dur"].number());
     if (!(length >= 0)) event["dur"].refuse("a number that is not negative");
+    if (!std::isfinite(start + length)) event["ts"].refuse("a time of a run");
     trace.events.push_back({*category, name, start / 1e9, (start + length) / 1e9,
                             event.has("args") ? event["args"]["bytes"].count() : 0});
   }

@@ -14,6 +14,7 @@
 #include <nxd/config/load.hpp>
 #include <nxd/config/plan_llama.hpp>
 #include <nxd/config/trace_llama.hpp>
+#include <nxd/core/file_text.hpp>
 #include <nxd/core/spelling.hpp>
 #include <nxd/plan/calibrate.hpp>
 #include <nxd/plan/compare.hpp>
@@ -58,7 +59,7 @@ void calibrate_to(C comm, std::string const& file, PrecisionType precision) {
 }
 
 inline Machine machine_of(PlanArguments const& a) {
-  return a.machine.empty() ? Machine{} : parse_machine(read_whole(a.machine), a.machine);
+  return a.machine.empty() ? Machine{} : parse_machine(read_file_text(a.machine, 1 << 20), a.machine);
 }
 
 inline constexpr std::int64_t most_planned_ranks = std::int64_t{1} << 24;

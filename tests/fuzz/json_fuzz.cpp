@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nxd/config/llama_state.hpp>
+#include <nxd/models/llama_tensors.hpp>
+#include <nxd/plan/machine_text.hpp>
+#include <nxd/train/metrics.hpp>
+#include <nxd/train/trace_text.hpp>
+
+#include "target.hpp"
+
+namespace {
+
+/// The tensors of a model that passes its check can be counted.
+void use(nxd::LlamaConfig const& config) {
+  auto const again = nxd::parse_llama_config(nxd::to_json(config), fuzz::file);
+  fuzz::require(again == config, "a model comes back as it was written");
+  try {
+    check(config);
+  } catch (nxd::ConfigError const&) {
+    return;
+  }
+  if (config.num_hidden_layers < 50)
+    fuzz::require(nxd::llama_tensors(config).size() > 9, "a model has tensors");
+}
+
+void read_lines(std::string_view text) {
+  for (std::size_t end = 0; end != text.npos && !text.empty();) {
+    end = text.find('\n');
+    if (auto const step = nxd::parse_metrics(text.substr(0, end))) {
+      auto const line = nxd::to_json(*step);
+      auto const again = nxd::parse_metrics(line);
+      fuzz::require(again && nxd::to_json(*again) == line, "a step comes back as it was written");
+    }
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+  }
+}
+
+void read_any(std::string_view text) {
+  auto const json = nxd::parse_json(text, fuzz::file);
+  auto const written = nxd::to_text(json);
+  fuzz::require(nxd::to_text(nxd::parse_json(written, fuzz::file)) == written,
+                "a value comes back as it was written");
+  nxd::JsonView const view(json, fuzz::file);
+  if (view.has("c")) (void)view["c"].counts();
+}
+
+}  // namespace
+
+/// First byte: what the text is.
+void fuzz::read(std::string_view input) {
+  auto const kind = take_byte(input);
+  std::string const text(input);
+  if (kind == 'c') use(nxd::parse_llama_config(text, file));
+  if (kind == 's') use(nxd::parse_llama_state(text, file).model);
+  if (kind == 'm') {
+    auto const written = nxd::to_text(nxd::parse_machine(text, file));
+    require(nxd::to_text(nxd::parse_machine(written, file)) == written, "a machine comes back");
+  }
+  if (kind == 't') {
+    auto const trace = nxd::parse_trace(text, file);
+    (void)nxd::trace_text(std::span(&trace, 1), trace.facts);
+  }
+  if (kind == 'l') read_lines(text);
+  if (kind == 'j') read_any(text);
+}
+
+std::vector<std::string> fuzz::seeds() {
+  nxd::LlamaConfig scaled;
+  scaled.rope_scaling = nxd::RopeScaling{};
+  nxd::Machine const machine;
+  nxd::RankTrace const trace{
+      1, "rank 1", {{"step", "one", 0, 3e-6, 0}, {"exchange", "x", 1e-6, 2e-6, 8}}};
+  nxd::StepMetrics step{3, 2.5, 0.5, 1e-3, 4096, 1e5, 12.5, 1000, 2000, 2.25};
+  auto lines = nxd::to_json(step) + "\n";
+  step.loss = std::numeric_limits<double>::quiet_NaN();
+  lines += nxd::to_json(step);
+  return {
+      "c" + nxd::to_json(nxd::LlamaConfig{}),
+      "c" + nxd::to_json(scaled),
+      "c{\"rope_scaling\":{\"type\":\"yarn\"}}",
+      "c{\"mlp_bias\":true}",
+      "c{\"model_type\":\"gpt\"}",
+      "s" + nxd::to_text(nxd::LlamaState{}),
+      "m" + nxd::to_text(machine),
+      "t" + nxd::trace_text(std::span(&trace, 1), {{"ranks", "2"}}),
+      "l" + lines,
+      "j{\"c\":[1,\"9007199254740993\"],\"a\":[null,true,false,-1,0.5,1e300],\"b\":{\"\\u00e9\\n\":\"\"}}"};
+}
+
+std::vector<std::string> fuzz::words() {
+  return {"\"hidden_size\":",
+          "\"num_hidden_layers\":",
+          "\"rope_scaling\":",
+          "\"rope_type\":",
+          "\"llama3\"",
+          "\"head_dim\":",
+          "\"model\":",
+          "\"steps\":",
+          "\"traceEvents\":",
+          "\"otherData\":",
+          "\"args\":",
+          "\"bytes\":",
+          "\"ph\":\"X\"",
+          "\"ts\":",
+          "\"dur\":",
+          "\"peak_bytes\":",
+          "\"val_loss\":",
+          "\"non_finite\":true",
+          "1e308",
+          "-1e308",
+          "4294967296",
+          "9223372036854775807",
+          "18446744073709551615",
+          "null",
+          "\\ud800",
+          "\\u0000"};
+}
