@@ -30,13 +30,60 @@ model:
   optim: {lr: 1e-3, betas: [0.9, 0.95], sched: {name: CosineAnnealing, warmup_steps: 5}}
 precision: {type: fp32}
 )";
-  return {
+  std::vector<std::string> all{
       least,
-      least + "\1distributed_strategy.pipeline_model_parallel_size=2\1model.share=true",
-      least + "exp_manager: {name: x, checkpoint_callback_params: {save_top_k: 2}}\nseed: 3\n",
-      least + "\1model.model_config={hidden_size: 8, tie: true, x: [1, null]}\1trainer.max_steps=9",
-      least + "\1data.data_prefix=[0.5, a, 0.5, b]\1trainer.limit_val_batches=0.5",
-      "traner: {max_steps: 1}\n"};
+      least + "\1model.model_config={hidden_size: 8, tie: true, x: [1, null, 0.5, \"\"], y: {}}",
+      "traner: {max_steps: 1}\n",
+      "3\n",
+      "",
+      "model: {num_layers: 1}\n"};
+  for (auto const* const given : {"trainer.max_steps=\"30\"",
+                                  "trainer.max_steps=030",
+                                  "trainer.max_steps=0.5",
+                                  "trainer.max_steps=-5",
+                                  "trainer.max_steps=[30]",
+                                  "trainer.max_steps=",
+                                  "trainer=3",
+                                  "trainer.max_epochs=1",
+                                  "trainer.limit_val_batches=0.5",
+                                  "trainer.limit_val_batches=1.5",
+                                  "trainer.gradient_clip_val=1e400",
+                                  "trainer.gradient_clip_val=2e308",
+                                  "distributed_strategy.zero1=yes",
+                                  "distributed_strategy.zero1=Off",
+                                  "distributed_strategy.zero1=perhaps",
+                                  "distributed_strategy.zero1=False",
+                                  "distributed_strategy.tensor_model_parallel_size=3",
+                                  "distributed_strategy.kv_replicator=3",
+                                  "distributed_strategy.pipeline_schedule=1f2b",
+                                  "data.data_prefix=[0.5, a, 0.5, b]",
+                                  "data.data_prefix=[a]",
+                                  "data.data_prefix=a",
+                                  "data.data_prefix=[]",
+                                  "data.data_prefix=[1.0]",
+                                  "data.eod_mask_loss=true",
+                                  "data.global_batch_size=7",
+                                  "data.tokenizer={type: GPT2BPETokenizer}",
+                                  "model.moe={num_experts: 8}",
+                                  "model.hidden_dropout=0.1",
+                                  "model.hidden_dropout=0",
+                                  "model.has_bias=true",
+                                  "model.has_bias=false",
+                                  "model.architecture=gpt",
+                                  "model.sliding_window_size=4096",
+                                  "model.model_config=[1]",
+                                  "model.model_config=config.json",
+                                  "model.num_layers=null",
+                                  "model.optim.betas=0.9",
+                                  "model.optim.name=adamV",
+                                  "model.optim.name=[a]",
+                                  "model.optim.sched.name=CosineAnealing",
+                                  "model.pipeline_cuts=model.layers.0",
+                                  "model.pipeline_cuts=[model.layers.0]",
+                                  "precision.type=fp8",
+                                  "model_alignment_strategy={peft: {lora_rank: 16}}"})
+    all.push_back(least + "\1" + given);
+  return all;
 }
 
 std::vector<std::string> fuzz::words() {

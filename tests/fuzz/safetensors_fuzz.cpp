@@ -77,7 +77,10 @@ std::vector<std::string> fuzz::seeds() {
       "\x02{\"w\":{\"dtype\":\"F64\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}",
       std::string(1, '\0') + with_length(UINT64_MAX, "{}      "),
       "\x01" + nxd::safetensors_index_text({{"a", "x.safetensors"}, {"b", "y"}}, 12),
-      "\x01{\"weight_map\":{\"a\":\"../b\"}}"};
+      "\x01{\"weight_map\":{\"a\":\"../b\"}}",
+      "\x02" + tensor + "}",
+      "\x04" + tensor + "}",
+      "\x04{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}"};
 }
 
 std::vector<std::string> fuzz::words() {
