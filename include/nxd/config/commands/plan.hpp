@@ -59,7 +59,8 @@ void calibrate_to(C comm, std::string const& file, PrecisionType precision) {
 }
 
 inline Machine machine_of(PlanArguments const& a) {
-  return a.machine.empty() ? Machine{} : parse_machine(read_file_text(a.machine, 1 << 20), a.machine);
+  return a.machine.empty() ? Machine{}
+                           : parse_machine(read_file_text(a.machine, 1 << 20), a.machine);
 }
 
 inline constexpr std::int64_t most_planned_ranks = std::int64_t{1} << 24;
