@@ -3,13 +3,17 @@
 # - it includes only its own layer or a lower one, and by the full name <nxd/...>;
 # - only a border header includes another package, and each package has its border;
 # - a header of a layer that needs the standard library alone reaches no border header;
-# - Boost archives are read in the comm layer alone: elsewhere bytes come from files;
+# - Boost archives are read in the comm layer alone: elsewhere bytes come from files (nor are they in
+#   examples and benchmarks);
 # - #pragma once, one SPDX line, one macro in all, no `using namespace` at the
 #   level of a file, at most 400 lines.
 #
 #   layers.sh PROJECT_DIRECTORY
 set -eu
 cd "$1/include"
+if grep -rnE '[a-z]_[io]archive' ../examples ../benchmarks; then
+  echo "a Boost archive outside comm"; exit 1
+fi
 find nxd -name '*.hpp' | LC_ALL=C sort | xargs awk '
 BEGIN {
   layer_count = split("core dist comm tensor autodiff nn pipeline optim data checkpoint train plan models config", names, " ")
