@@ -2,12 +2,17 @@
 #include <sys/wait.h>
 
 #include <atomic>
+#include <set>
 
 #include <doctest/doctest.h>
 
+#include "system_calls.hpp"
 #include "watched.hpp"
 
 namespace {
+
+using parts::CallEnd;
+using parts::SystemCalls;
 
 using parts::on_small_disk;
 using parts::resumed_step;
@@ -208,6 +213,97 @@ TEST_CASE("a full disk is told with path and bytes, and what was saved before st
     return;
   }
   CHECK(result == 0);
+}
+
+/// Saves step 2 where step 1 is; the call to the system at place `fault` ends so. @return the
+/// calls, and whether the save has succeeded
+std::pair<std::vector<std::string>, bool> save_with(std::string const& root, std::int64_t fault,
+                                                    CallEnd const& end) {
+  std::vector<std::string> calls;
+  SystemCalls const told(root, [&](std::string const& call) {
+    calls.push_back(call);
+    return std::ssize(calls) == fault ? end : CallEnd{};
+  });
+  try {
+    parts::save_one(root, 2, 2);
+    return {calls, true};
+  } catch (nxd::IoError const& e) {
+    CAPTURE(e.what());
+    CHECK(std::string(e.what()).find(root) != std::string::npos);
+    return {calls, false};
+  }
+}
+
+TEST_CASE("whatever call to the system fails in a save, nothing is lost and nothing is left") {
+  std::vector<std::string> calls;
+  {
+    parts::Folder folder;
+    parts::save_one(folder / "ckpt", 1, 1);
+    calls = save_with(folder / "ckpt", 0, {}).first;
+  }
+  REQUIRE(calls.size() > 40);
+  for (int const error : {ENOSPC, EIO, EDQUOT}) {
+    std::set<std::string> failed;
+    for (std::int64_t fault = 1; fault <= std::ssize(calls); ++fault) {
+      CAPTURE(calls[static_cast<std::size_t>(fault - 1)]);
+      parts::Folder folder;
+      parts::save_one(folder / "ckpt", 1, 1);
+      auto const [made, done] = save_with(folder / "ckpt", fault, {.error = error});
+      auto const& call = made[static_cast<std::size_t>(fault - 1)];
+      if (!done) failed.insert(call.substr(0, call.find(' ')));
+      auto const step = resumed_step(folder / "ckpt");
+      CHECK((step == 1 || step == 2));
+      if (done) CHECK(step == 2);
+      for (auto const& entry : std::filesystem::directory_iterator(folder / "ckpt"))
+        CHECK_FALSE(entry.path().filename().string().starts_with(".tmp-"));
+      parts::save_one(folder / "ckpt", 3, 3);
+      CHECK(resumed_step(folder / "ckpt") == 3);
+    }
+    CHECK(failed == std::set<std::string>{"create", "reserve", "write", "fsync", "close", "mkdir",
+                                          "pread", "rename"});
+  }
+}
+
+TEST_CASE("a call that is interrupted, or does part of its work, is made again") {
+  for (CallEnd const& end : {CallEnd{.error = EINTR}, CallEnd{.at_most = 1}}) {
+    parts::Folder folder;
+    auto const root = folder / "ckpt";
+    parts::save_one(root, 1, 1);
+    bool again = false;
+    {
+      SystemCalls const told(root, [&](std::string const& call) -> CallEnd {
+        bool const repeats = call.starts_with("write ") || call.starts_with("reserve ") ||
+                             call.starts_with("pread ");
+        return repeats && (again = !again) ? end : CallEnd{};
+      });
+      parts::save_one(root, 2, 2);
+      CHECK(resumed_step(root) == 2);
+    }
+    CHECK(resumed_step(root) == 2);
+  }
+}
+
+TEST_CASE("every file and every folder of a save is synced by the system, before it is visible") {
+  parts::Folder folder;
+  parts::save_one(folder / "ckpt", 1, 1);
+  auto const [calls, done] = save_with(folder / "ckpt", 0, {});
+  REQUIRE(done);
+  std::string const draft = ".tmp-step-000000000002.g000002";
+  auto const place = [&](std::string const& call) {
+    CAPTURE(call);
+    auto const found = std::ranges::find(calls, call);
+    CHECK(found != calls.end());
+    return found;
+  };
+  auto const commit = place("rename " + draft);
+  for (std::string const name :
+       {"/MANIFEST.json", "/state.json", "/model/00000.safetensors", "/optim/00000.safetensors"})
+    CHECK(place("fsync " + draft + name) < commit);
+  for (std::string const name : {"", "/model", "/optim"}) {
+    CHECK(place("fsync " + draft + name) > place("fsync " + draft + "/MANIFEST.json"));
+    CHECK(place("fsync " + draft + name) < commit);
+  }
+  CHECK(std::find(commit, calls.end(), "fsync ") != calls.end());
 }
 
 }  // namespace

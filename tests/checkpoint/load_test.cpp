@@ -19,6 +19,7 @@ std::optional<nxd::Loaded> resumed(std::string const& directory, int salt,
   nxd::Single comm;
   nxd::PosixStorage storage(directory);
   auto held = parts::empty(Split::columns, 0, 1);
+  options.patience = {};
   auto loaded = nxd::resume(comm, storage, held.pieces, options);
   if (loaded) CHECK(parts::holds(held, Split::columns, 0, 1, salt));
   return loaded;

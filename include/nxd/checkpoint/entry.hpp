@@ -52,8 +52,9 @@ std::string read_text(S& storage, std::string const& path, std::int64_t cap,
 inline constexpr std::int64_t manifest_cap = std::int64_t{256} << 20;
 
 /// The bytes of an entry's manifest; the files it lists exist and have their sizes.
-template <Storage S> std::string read_manifest(S& storage, std::string const& entry) {
-  auto text = read_text(storage, entry + "/" + manifest_name, manifest_cap);
+template <Storage S>
+std::string read_manifest(S& storage, std::string const& entry, Patience patience = {}) {
+  auto text = read_text(storage, entry + "/" + manifest_name, manifest_cap, patience);
   auto const where = storage.where(entry + "/" + manifest_name);
   auto const manifest = parse_manifest(text, where);
   if (auto const named = entry_from(entry);
@@ -62,7 +63,7 @@ template <Storage S> std::string read_manifest(S& storage, std::string const& en
                        ", generation " + std::to_string(manifest.generation) +
                        ": it is the manifest of another entry");
   for (auto const& file : manifest.files) {
-    auto const size = open_patiently(storage, entry + "/" + file.name, {}).size();
+    auto const size = open_patiently(storage, entry + "/" + file.name, patience).size();
     if (size != file.size)
       throw CorruptInput(storage.where(entry + "/" + file.name) + ": has " + std::to_string(size) +
                          " bytes, its manifest says " + std::to_string(file.size));
@@ -162,9 +163,9 @@ template <Storage S> std::optional<std::string> read_run_id(S& storage) {
   try {
     text = read_text(storage, run_name, 1 << 20);
   } catch (CorruptInput const&) {
-    for (auto const& entry : storage.list(""))
-      if (entry.name == run_name) throw;
-    return {};
+    auto const there = storage.list("");
+    if (std::ranges::find(there, run_name, &DirectoryEntry::name) == there.end()) return {};
+    text = read_text(storage, run_name, 1 << 20);  // another job has just made it, or it is bad
   }
   auto const where = storage.where(run_name);
   auto const json = parse_json(text, where);

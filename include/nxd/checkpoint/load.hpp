@@ -31,7 +31,7 @@ enum class Reading : std::uint8_t {
 struct LoadOptions {
   Verify verify = Verify::digests;
   FreshStart fresh_start = FreshStart::refused;
-  Patience patience = std::chrono::seconds(60);  ///< with files that are not visible yet
+  Patience patience = std::chrono::seconds(60);  ///< with files not visible yet, in all
   Reading reading = Reading::shared;
 };
 
@@ -141,12 +141,13 @@ template <Communicator C, Storage S> std::optional<std::string> find_newest(C& c
 namespace detail {
 
 /// The manifest of an entry that may be tried, after a '+', or a sentence why it may not.
-template <Storage S> std::string manifest_or_reason(S& storage, std::string const& entry) {
+template <Storage S>
+std::string manifest_or_reason(S& storage, std::string const& entry, Patience patience) {
   if (attempts(storage, entry) >= most_attempts)
     return storage.where(entry) + ": " + std::to_string(most_attempts) +
            " jobs have died while they loaded it; to try again, remove " +
            storage.where(attempt_name(entry)) + "*";
-  auto const text = read_manifest(storage, entry);
+  auto const text = read_manifest(storage, entry, patience);
   if (!is_own(storage, parse_manifest(text, entry)))
     return storage.where(entry) + ": is of another run";
   return "+" + text;
@@ -160,7 +161,8 @@ std::optional<Loaded> try_entry(C& comm, S& storage, std::string const& entry,
                                 std::vector<std::string>& skipped) {
   std::optional<Attempt<S>> attempt;
   try {
-    auto const said = from_first_rank(comm, [&] { return manifest_or_reason(storage, entry); });
+    auto const said =
+        from_first_rank(comm, [&] { return manifest_or_reason(storage, entry, options.patience); });
     if (!said.starts_with('+')) {
       skipped.push_back(said);
       return {};
@@ -190,13 +192,18 @@ std::optional<Loaded> resume(C& comm, S& storage, std::vector<Piece> const& piec
   auto names = from_first_rank(comm, [&] { return detail::candidates(storage); });
   if (names.empty()) return {};
   std::vector<std::string> skipped;
+  auto const began = std::chrono::steady_clock::now();
+  auto const patience = options.patience;
   for (std::size_t end; (end = names.find('\n')) != std::string::npos && end > 0;
-       names.erase(0, end + 1))
+       names.erase(0, end + 1)) {
+    auto const waited = std::chrono::steady_clock::now() - began;
+    options.patience = std::max(patience - std::chrono::floor<Patience>(waited), Patience{});
     if (auto loaded =
             detail::try_entry(comm, storage, names.substr(0, end), pieces, options, skipped)) {
       loaded->skipped = std::move(skipped);
       return loaded;
     }
+  }
   if (options.fresh_start == FreshStart::allowed) return {};
   std::string reasons;
   for (auto const& reason : skipped) reasons += "; " + reason;

@@ -106,13 +106,18 @@ template <Storage S> std::string own_run_id(S& storage, std::string const& fresh
   auto const text =
       to_text(Json(Json::Object{{"format", Json(manifest_major)}, {"run_id", Json(fresh)}})) + "\n";
   auto const draft = ".tmp-run-" + fresh;
-  or_remove(storage, draft, [&] {
-    auto file = storage.create(draft);
-    file.write(std::as_bytes(std::span(text)));
-    file.sync();
-    file.close();
-    storage.rename(draft, run_name);
-  });
+  try {
+    or_remove(storage, draft, [&] {
+      auto file = storage.create(draft);
+      file.write(std::as_bytes(std::span(text)));
+      file.sync();
+      file.close();
+      storage.rename(draft, run_name);
+    });
+  } catch (IoError const&) {
+    if (auto const id = read_run_id(storage)) return *id;  // another job was faster
+    throw;
+  }
   return fresh;
 }
 
@@ -156,8 +161,8 @@ template <Storage S> std::string prepare(S& storage, Manifest const& planned, st
   auto const run_id = own_run_id(storage, unique_id());
   auto const generation = next_generation(storage);
   auto const folder = draft_name({planned.step, generation});
+  storage.make_directory(folder);  // if another job has it, it is that one's
   or_remove(storage, folder, [&] {
-    storage.make_directory(folder);
     for (auto const& kind : kinds(planned)) storage.make_directory(folder + "/" + kind);
     storage.sync_directory("");
   });
