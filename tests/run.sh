@@ -5,7 +5,7 @@
 #
 #   --full       long versions of tests that have one (they see NXD_FULL=1): more faults, kills and
 #                servers, each header alone; then the unit tests again under the address and the thread
-#                sanitizer (DIR-asan, DIR-tsan)
+#                sanitizer (DIR-asan, DIR-tsan), and tests/mutations.sh
 #   --build DIR  where to build (build/release)
 #   --help       this text
 #
@@ -100,6 +100,8 @@ if [[ $full == yes ]]; then
   build_and_test asan "$build-asan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
   everything+=(-D NXD_WITH_OPENMP=OFF)
   build_and_test tsan "$build-tsan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
+  echo "== mutations: what the headers are safe by is taken out, and tests must see it"
+  if tests/mutations.sh; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 fi
 
 finish

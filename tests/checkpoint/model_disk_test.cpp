@@ -35,14 +35,15 @@ parts::Held held_at(std::int64_t step) {
   return held;
 }
 
-nxd::SaveResult save_step(ModelDisk& disk, std::int64_t step, bool finite = true) {
+nxd::SaveResult save_step(ModelDisk& disk, std::int64_t step, bool finite = true,
+                          nxd::ReadBack read_back = nxd::ReadBack::sizes) {
   nxd::SaveResult result;
   nxd::Threads::run(1, [&](auto comm) {
     ModelStorage storage(disk);
     auto const held = held_at(step);
     auto request = parts::request(held, step);
     request.info.health.finite = finite;
-    result = nxd::save(comm, storage, request);
+    result = nxd::save(comm, storage, request, {read_back});
   });
   return result;
 }
@@ -315,6 +316,24 @@ TEST_CASE("two jobs that save to one directory at once spoil nothing of each oth
     ModelStorage storage(disk);
     for (auto const& found : storage.list(""))
       CHECK((clock_jumps || !found.name.starts_with(".tmp-")));
+  }
+}
+
+TEST_CASE("a disk that does not keep what it is given is found out before a save becomes visible") {
+  for (std::string const file : {"MANIFEST.json", "model/00000.safetensors"}) {
+    CAPTURE(file);
+    ModelDisk disk;
+    auto const old = save_step(disk, 1).entry;
+    disk.before = [&](std::string const& operation) {
+      auto const end = "/" + file;
+      if (operation.starts_with("close .tmp-") && operation.ends_with(end))
+        disk.flip(operation.substr(6), 40);
+    };
+    auto const read_back = file == "MANIFEST.json" ? nxd::ReadBack::sizes : nxd::ReadBack::full;
+    CHECK_THROWS_AS(save_step(disk, 2, true, read_back), nxd::Error);
+    disk.before = [](std::string const&) {};
+    CHECK(entries_on(disk) == std::set{old});
+    CHECK(resume_on(1, disk, {})->skipped.empty());
   }
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
+#include <random>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -169,5 +171,47 @@ TEST_CASE("a step is the same samples on any number of ranks, across the end of 
         std::ranges::sort(seen);
         CHECK(seen == wanted);
       }
+  }
+}
+
+namespace {
+
+/// A run that is killed again and again, and goes on from its last checkpoint on another number of
+/// ranks: which samples the updates were made of that its weights have in them.
+std::vector<std::int64_t> samples_of_a_run(std::mt19937& random, SampleOrder const& order,
+                                           std::int64_t global, std::int64_t steps) {
+  std::vector<std::int64_t> used;
+  for (std::int64_t step = 0; step < steps;) {
+    BatchSizes sizes{global, 1, 1};
+    do {
+      sizes.data_parallel = 1 + static_cast<std::int64_t>(random()) % 8;
+      sizes.micro = 1 + static_cast<std::int64_t>(random()) % 4;
+    } while (!check_batches(sizes));
+    auto const begun = step;
+    auto const end = std::min(steps, step + 1 + static_cast<std::int64_t>(random()) % 9);
+    for (; step < end; ++step)
+      for (std::int64_t r = sizes.data_parallel; r-- > 0;)
+        for (std::int64_t m = 0; m < sizes.accumulate(); ++m)
+          for (std::int64_t row = 0; row < sizes.micro; ++row)
+            used.push_back(order(sizes.place(step, m, r, row)));
+    if (step < steps) step = begun + static_cast<std::int64_t>(random()) % (end - begun + 1);
+    used.resize(static_cast<std::size_t>(step * global));  // what came after the checkpoint is lost
+  }
+  return used;
+}
+
+}  // namespace
+
+TEST_CASE("however often a run is resumed, on however many ranks, no sample is repeated or lost") {
+  std::mt19937 random(5);
+  for (int history = 0; history < 10'000; ++history) {
+    CAPTURE(history);
+    auto const global = std::array<std::int64_t, 5>{1, 2, 3, 4, 6}[random() % 5];
+    SampleOrder const order{5 + static_cast<std::int64_t>(random() % 16), random()};
+    // As many epochs as a batch has samples: batches reach from one into the next.
+    auto const used = samples_of_a_run(random, order, global, order.size);
+    std::vector<std::int64_t> times(static_cast<std::size_t>(order.size));
+    for (auto const sample : used) ++times[static_cast<std::size_t>(sample)];
+    REQUIRE(times == std::vector(times.size(), global));
   }
 }
