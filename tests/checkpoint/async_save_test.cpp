@@ -87,7 +87,7 @@ TEST_CASE("what is saved is the state at the beginning, however it changes in th
   for (std::int64_t const ranks : {1, 2, 4}) {
     parts::Folder folder;
     nxd::PosixStorage storage(folder / "ckpt");
-    for (std::int64_t step = 1; step <= 25; ++step) {
+    for (std::int64_t step = 1; step <= 34; ++step) {
       auto const ends = save_meanwhile(storage, ranks, step);
       for (auto const& end : ends) {
         REQUIRE(end.saved);

@@ -19,7 +19,7 @@ words() {
   case $1 in
     throw) echo "$at.*a fault that was asked for" ;;
     memory) echo "$at.*out of memory" ;;
-    abort) echo "MPI_ABORT was invoked on rank 1 " ;;
+    abort) echo "(MPI_ABORT was invoked on rank 1 |nxd: rank 0 .*was told to end)" ;;
     crash) echo "$at.*SIGSEGV" ;;
     exit | leave) echo "$at.*called exit" ;;
     *) echo "nxd: .*rank 1 is gone; it was at (step [0-9]+, )?$2" ;;
@@ -75,8 +75,12 @@ asked() {
   esac
   wait "$job"; status=$?
   [[ $status -eq 75 ]] || { fail "$name: exit code $status, not 75"; show log; }
-  grep -q "^nxd: asked to end, after step [1-5] of" log || { fail "$name: it is not told when it ends"; show log; }
-  goes_on asked
+  if [[ $place == "the start" ]]; then
+    grep -q "^nxd: .*SIG.* came before the first step; start the run again" log || { fail "$name: it is not told when it ends"; show log; }
+  else
+    grep -q "^nxd: asked to end, after step [1-5] of" log || { fail "$name: it is not told when it ends"; show log; }
+    goes_on asked
+  fi
 }
 senders=(launcher mpirun rank)
 settings=("the start" "the load" "the optimizer" "the validation" "the save")

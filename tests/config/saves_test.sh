@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Saves in the background as a user has them: a job of real ranks that is killed with -9 at random moments,
-# again and again, ends where one ends that was left alone, and never goes back behind a checkpoint that it
-# has told of; a full disk does not end a run; the end of a run waits for its last save.
+# all of it and one rank alone in turn, again and again, ends where one ends that was left alone, and never
+# goes back behind a checkpoint that it has told of; a full disk does not end a run; the end of a run waits
+# for its last save.
 source "$(dirname "${BASH_SOURCE[0]}")/program.sh"
 export NXD_MPI_TIMEOUT=120
 kills=8
@@ -60,9 +61,18 @@ for ((trial = 1; trial <= kills; ++trial)); do
     sleep 0.01
   done
   sleep "0.$(printf %03d $((RANDOM % 120)))"
-  # shellcheck disable=SC2046
-  kill -9 $(descendants "$job") 2> /dev/null
-  wait "$job" 2> /dev/null
+  if [[ $((trial % 2)) -eq 0 ]]; then  # one rank alone: mpirun ends the other
+    mapfile -t ranks < <(children "$(children "$job" | head -1)")
+    began=${EPOCHREALTIME/[.,]/}
+    kill -9 "${ranks[RANDOM % 2]}"
+    wait "$job" 2> /dev/null
+    took=$(( (${EPOCHREALTIME/[.,]/} - began) / 1000 ))
+    [[ $took -le 3000 ]] || fail "a job of which one rank was killed goes on for $took ms (seed $seed)"
+  else
+    # shellcheck disable=SC2046
+    kill -9 $(descendants "$job") 2> /dev/null
+    wait "$job" 2> /dev/null
+  fi
   now=$(sed -nE 's/.*resumed from .* at step ([0-9]+).*/\1/p' log)
   [[ $trial -eq 1 || ${now:-0} -ge $told ]] ||
     { fail "a run goes on from step ${now:-0}, but step $told was saved (seed $seed)"; show log; }

@@ -7,7 +7,7 @@ export NXD_MPI_TIMEOUT=900
 seconds=${NXD_FULL:+600}
 began=$SECONDS
 NXD_FAULT=noise:0:0 NXD_CALL=slow:0:250 timeout -s USR1 --foreground 900 "$mpirun" 2 "$faulty" run.yaml name=noise \
-  exp_manager.fault_tolerance.rank_heartbeat_timeout=1 exp_manager.checkpoint_callback_params.save_top_k=1 \
+  exp_manager.fault_tolerance.rank_heartbeat_timeout=2 exp_manager.checkpoint_callback_params.save_top_k=1 \
   exp_manager.checkpoint_callback_params.every_n_train_steps=20 > log 2>&1 &
 job=$!
 for ((i = 0; SECONDS - began < ${seconds:-6}; ++i)); do kill -0 "$job" 2> /dev/null || break; sleep 0.2; done

@@ -18,7 +18,7 @@ struct Job : Plan<Let<DP, 3>, Let<TP, 2>, Let<Batch, 6>, Let<Hidden, 4>, Let<Ffn
 using X = Tensor<float, Shape<Batch, Hidden>, Layout<Shard<Batch, DP>, Invariant<TP>>>;
 using Mlp =
     Sequential<Linear<Hidden, Ffn, ColumnParallel<TP>>, Gelu, Linear<Ffn, Hidden, RowParallel<TP>>>;
-constexpr std::int64_t ranks = 6;
+constexpr std::int64_t rank_count = 6;
 
 using World = nxd::World<Job, Reference<float>, Threads::Rank>;
 using Adams = Optimizer<Replicated<Adam>, World>;
@@ -40,7 +40,7 @@ bool step(World& world, auto const& mlp, Adams& optimizer, std::int64_t sick = -
 
 /// A run on all ranks, three steps old: calls `f(comm, world, mlp, optimizer)` on each.
 template <class F> void trained(F const& f) {
-  Threads::run(ranks, [&](Threads::Rank comm) {
+  Threads::run(rank_count, [&](Threads::Rank comm) {
     World world({}, comm);
     auto const mlp = bind<Mlp>(world);
     initialize(mlp, 1);
@@ -82,7 +82,7 @@ TEST_CASE("any bit that is flipped on any rank, in weight or moment, names tenso
   std::mt19937 random(7);
   for (int trial = 0; trial < 100; ++trial) {
     CAPTURE(trial);
-    auto const victim = static_cast<std::int64_t>(random() % ranks);
+    auto const victim = static_cast<std::int64_t>(random() % rank_count);
     auto const which = random(), where = random(), bit = random() % 32;
     std::string name, said;
     try {
@@ -109,7 +109,7 @@ TEST_CASE("a step that is not a number on one rank is taken by none, and changes
   std::mt19937 random(8);
   for (int trial = 0; trial < 50; ++trial) {
     CAPTURE(trial);
-    auto const sick = static_cast<std::int64_t>(random() % ranks);
+    auto const sick = static_cast<std::int64_t>(random() % rank_count);
     std::atomic<int> taken = 0, changed = 0, after = 0;
     trained([&](auto comm, auto& world, auto const& mlp, auto& optimizer) {
       auto const bits = [&] {
@@ -126,6 +126,6 @@ TEST_CASE("a step that is not a number on one rank is taken by none, and changes
     });
     CHECK(taken == 0);
     CHECK(changed == 0);
-    CHECK(after == ranks);
+    CHECK(after == rank_count);
   }
 }

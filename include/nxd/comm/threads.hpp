@@ -278,7 +278,9 @@ class Threads {
     auto const round = place.round;
     if (last(place, line)) return;
     place.changed.wait(lock, [&] { return place.round != round || failed_; });
-    if (place.round == round) throw Released{};
+    if (place.round != round) return;
+    --place.waiting;  // or the others would take it for present
+    throw Released{};
   }
 
   /// Waits for the other members of a line, all of which are sure to come.
