@@ -30,7 +30,7 @@ numbers that are not | train/step_judge.hpp | s/word.non_finite = !report.finite
 LIST
 }
 
-mapfile -t flags < <(pkg-config --cflags ompi-cxx 2> /dev/null | tr ' ' '\n')
+read -ra flags < <(pkg-config --cflags ompi-cxx 2> /dev/null)
 # survives NAME HEADER CHANGE TEST: the headers without it, compiled with the test, which is run
 survives() {
   local name=$1 header=$2 change=$3 test=$4 folder

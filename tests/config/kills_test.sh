@@ -4,57 +4,56 @@
 # steps of a run that then goes on with another number of ranks. It never goes back behind what it has told
 # to be saved, and ends where one ends that was left alone.
 source "$(dirname "${BASH_SOURCE[0]}")/runs.sh"
+sed -i "s/rank_heartbeat_timeout: 2/rank_heartbeat_timeout: 30/" run.yaml  # nobody hangs here
 seed=${NXD_SEED:-$$}
 RANDOM=$seed
 each=exp_manager.checkpoint_callback_params.every_n_train_steps=1
 few=exp_manager.checkpoint_callback_params.save_top_k=2
 newest_of() { sed -nE 's,^saved .*/step-0*([0-9]+)\.g.*,\1,p' "$1" | tail -1; }
 resumed_at() { sed -nE 's/.*resumed from .* at step ([0-9]+).*/\1/p' "$1"; }
-told=0
+
+# ---- at every call -------------------------------------------------------------------------------
+
+"$mpirun" 2 "$program" train run.yaml name=alone $each trainer.max_steps=4 > log 2>&1 || die "a run does not end"
+"$mpirun" 2 "$program" train run.yaml name=before $each $few trainer.max_steps=3 > log 2>&1 || die "a run does not end"
+# once KIND:RANK:NUMBER: the run goes on from step 3 to step 4, with that fault
+once() {
+  rm -rf runs/killed struck; cp -r runs/before runs/killed
+  NXD_CALL=$1 "$mpirun" 2 "$faulty" run.yaml name=killed $each $few trainer.max_steps=4 > log 2>&1
+}
+newest_there() { find runs/killed/checkpoints -maxdepth 1 -name 'step-*' | sed -E 's,.*/step-0*([0-9]+)\..*,\1,' | sort -n | tail -1; }
+# named FILE: calls without the numbers that are others in each save
+named() { sed -E 's/[0-9a-f]{12,}/N/g;s/\.g[0-9]+//g' "$1" | sort -u; }
+killed=0
+for rank in 0 1; do
+  rm -f calls visited; : > visited
+  once count:$rank:0 || die "a run does not go on"
+  count=$(wc -l < calls)
+  [[ $count -gt 5 ]] || die "rank $rank makes only $count calls"
+  for ((n = 1; n <= count; ++n)); do
+    [[ -n ${NXD_FULL:-} || $((RANDOM % count)) -lt 3 ]] || continue
+    once kill:$rank:$n && fail "a job whose rank was killed ends with status 0"
+    what="rank $rank, killed at $(cat struck)"
+    [[ -e struck ]] || { fail "call $n of rank $rank is not visited"; continue; }
+    cat struck >> visited
+    killed=$((killed + 1))
+    newest=$(newest_there) told=$(newest_of log)
+    [[ ${newest:-0} -ge ${told:-3} ]] || { fail "$what: only step ${newest:-0} is there"; continue; }
+    "$program" checkpoint verify runs/killed > log 2>&1 || { fail "$what: a checkpoint is broken"; show log; }
+    "$program" checkpoint diff runs/killed runs/alone/checkpoints/step-*"$newest".g* > log 2>&1 || { fail "$what: other bits"; show log; }
+  done
+  comm -23 <(named calls) <(named visited) > log
+  [[ -z ${NXD_FULL:-} || ! -s log ]] || { fail "not every call of rank $rank is visited"; show log; }
+done
+[[ -e failures ]] || echo "killed at $killed calls: what is there is whole, and not older than what was told"
+
 # judge LOG: a run has gone on from what was told to be saved before, or from something newer
+told=0
 judge() {
   local at; at=$(resumed_at "$1")
   [[ ${at:-$told} -ge $told ]] || { fail "a run goes on from step $at, but step $told was saved (seed $seed)"; show "$1"; }
   at=$(newest_of "$1"); [[ -z $at ]] || told=$at
 }
-
-# ---- at every call -------------------------------------------------------------------------------
-
-newest_there() { find "runs/$1/checkpoints" -maxdepth 1 -name 'step-*' 2> /dev/null | sed -E 's,.*/step-0*([0-9]+)\..*,\1,' | sort -n | tail -1; }
-# killed [STEPS]: the run goes on for so many steps, or 1
-killed() {
-  local newest; newest=$(newest_there killed)
-  "$mpirun" 2 "$faulty" run.yaml name=killed $each $few trainer.max_steps=$((${newest:-0} + ${1:-1})) > log 2>&1
-}
-# named FILE: calls without the numbers that are others in each save
-named() { sed -E 's/[0-9a-f]{12,}/N/g;s/\.g[0-9]+//g' "$1" | sort -u; }
-killed 3 || die "a run does not end"
-judge log
-for rank in 0 1; do
-  rm -f calls visited; : > visited
-  NXD_CALL=count:$rank:0 killed || die "a run does not go on"
-  judge log
-  count=$(wc -l < calls)
-  [[ $count -gt 5 ]] || die "rank $rank makes only $count calls"
-  for ((n = 1; n <= count; ++n)); do
-    [[ -n ${NXD_FULL:-} || $((RANDOM % count)) -lt 3 ]] || continue
-    rm -f struck runs/killed/checkpoints/.attempt-*
-    NXD_CALL=kill:$rank:$n killed && [[ -e struck ]] && fail "a job whose rank was killed ends with status 0"
-    judge log
-    [[ -z $(find runs/killed/checkpoints -maxdepth 1 -name '.bad-*') ]] || die "call $n of rank $rank has left a broken checkpoint"
-    [[ ! -e struck ]] || { cat struck >> visited; calls_killed=$((${calls_killed:-0} + 1)); }
-  done
-  [[ -s visited || -z ${NXD_FULL:-} ]] || fail "no call of rank $rank is visited"
-  [[ -z ${NXD_FULL:-} ]] || comm -23 <(named calls) <(named visited) > log
-  [[ -z ${NXD_FULL:-} || ! -s log ]] || { fail "not every call of rank $rank is visited"; show log; }
-done
-rm -f runs/killed/checkpoints/.attempt-*
-killed 2 || { fail "a killed run does not go on"; show log; }
-judge log
-"$mpirun" 2 "$program" train run.yaml name=alone trainer.max_steps="$told" > log 2>&1 || die "a run does not end"
-"$program" checkpoint diff runs/killed runs/alone > log 2>&1 || { fail "a run that was killed ends elsewhere (seed $seed)"; show log; }
-[[ -e failures ]] || echo "killed at ${calls_killed:-0} calls: the same bits after $told steps"
-
 # start_and_save RANKS NAME: a run that has saved since it was started, and is then at some point of a step
 start_and_save() {
   after=-1 may_end=yes start "$1" "$2" "$program" $each $few
