@@ -14,8 +14,8 @@ resumed_at() { sed -nE 's/.*resumed from .* at step ([0-9]+).*/\1/p' "$1"; }
 
 # ---- at every call -------------------------------------------------------------------------------
 
-"$mpirun" 2 "$program" train run.yaml name=alone $each trainer.max_steps=4 > log 2>&1 || die "a run does not end"
-"$mpirun" 2 "$program" train run.yaml name=before $each $few trainer.max_steps=3 > log 2>&1 || die "a run does not end"
+"$mpirun" 2 "$faulty" run.yaml name=alone $each trainer.max_steps=4 > log 2>&1 || die "a run does not end"
+"$mpirun" 2 "$faulty" run.yaml name=before $each $few trainer.max_steps=3 > log 2>&1 || die "a run does not end"
 # once KIND:RANK:NUMBER: the run goes on from step 3 to step 4, with that fault
 once() {
   rm -rf runs/killed struck; cp -r runs/before runs/killed

@@ -8,7 +8,8 @@ beside() { while [[ $(jobs -rp | wc -l) -ge 2 ]]; do wait -n; done; "$@" & }
 # alone NAME: a folder to run in, with what all have
 alone() { mkdir "$1" && cd "$1" && ln -s ../text ../run.yaml . && cp -r ../runs . ; }
 
-"$mpirun" 2 "$program" train run.yaml name=base trainer.max_steps=3 > log 2>&1 || die "a run does not end"
+trains=("$faulty")
+"$mpirun" 2 "${trains[@]}" run.yaml name=base trainer.max_steps=3 > log 2>&1 || die "a run does not end"
 
 # ---- a rank that ends ----------------------------------------------------------------------------
 
