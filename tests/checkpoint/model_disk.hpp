@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -23,13 +24,13 @@ class ModelDisk {
  public:
   /// Told of each operation, ahead of it, as "create a/b"; what it throws, the operation throws.
   std::function<void(std::string const&)> before = [](std::string const&) {};
-  std::int64_t clock = 1'700'000'000;  ///< what files changed from now on say
+  std::atomic<std::int64_t> clock{1'700'000'000};  ///< what files changed from now on say
   bool syncs_files = true, syncs_directories = true;
 
   ModelDisk() : nodes_(1) { nodes_[0].is_directory = true; }
   /// A disk with the same on it, and nobody told.
   ModelDisk(ModelDisk const& other)
-      : clock(other.clock),
+      : clock(other.clock.load()),
         syncs_files(other.syncs_files),
         syncs_directories(other.syncs_directories),
         nodes_(other.nodes()) {}
