@@ -27,7 +27,7 @@ named() { sed -E 's/[0-9a-f]{12,}/N/g;s/\.g[0-9]+//g' "$1"; }
 # to_visit: numbers of calls; in full runs all, and then those whose names were missed, and their neighbours
 to_visit() {
   if [[ -z ${NXD_FULL:-} ]]; then shuf -i 1-"$count" -n 3 --random-source=<(yes "$seed")
-  else awk 'NR == FNR { seen[$0] = 1; next } !($0 in seen) { print FNR - 1; print FNR; print FNR + 1 }' \
+  else awk 'FILENAME == ARGV[1] { seen[$0] = 1; next } !($0 in seen) { print FNR - 1; print FNR; print FNR + 1 }' \
     <(named visited) <(named calls) | sort -nu | sed '/^0$/d'; fi
 }
 killed=0
