@@ -4,8 +4,8 @@
 #   tests/run.sh [--full] [--build DIR]
 #
 #   --full       long versions of tests that have one (they see NXD_FULL=1): more faults, kills and
-#                servers, each header alone; then the unit tests again under the address and the thread
-#                sanitizer (DIR-asan, DIR-tsan), and tests/mutations.sh
+#                servers, each header alone, benchmarks; then the unit tests again under the address
+#                and the thread sanitizer (DIR-asan, DIR-tsan), and tests/mutations.sh
 #   --build DIR  where to build (build/release)
 #   --help       this text
 #
@@ -90,11 +90,12 @@ if [[ $full == yes ]]; then
 fi
 allow_mpi_anywhere
 
-everything=(-D "NXD_CHECK_EACH_HEADER=$([[ $full == yes ]] && echo ON || echo OFF)")
+if [[ $full == yes ]]; then long=ON; else long=OFF; fi
+everything=(-D NXD_CHECK_EACH_HEADER=$long)
 for component in MPI OPENMP BLAS XTENSOR YAML JSON S3 CLI; do
   everything+=(-D "NXD_WITH_$component=ON")
 done
-build_and_test release "$build" all "${everything[@]}" -D NXD_BUILD_BENCHMARKS=ON
+build_and_test release "$build" all "${everything[@]}" -D NXD_BUILD_BENCHMARKS=$long
 unset NXD_FULL
 if [[ $full == yes ]]; then
   build_and_test asan "$build-asan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF

@@ -69,7 +69,9 @@ std::optional<nxd::Loaded> resumed(std::string const& directory) {
   auto const own = held.memory.size();
   for (char const* kind : {"model", "optim"})
     held.add({"large", {64, 500}, kind}, nxd::whole({64, 500}), nxd::DType::f32);
-  auto loaded = nxd::resume(comm, storage, held.pieces);
+  nxd::LoadOptions options;
+  options.patience = {};
+  auto loaded = nxd::resume(comm, storage, held.pieces, options);
   held.memory.resize(own);
   if (loaded) CHECK(parts::holds(held, parts::Split::columns, 0, 1, 1));
   return loaded;

@@ -197,11 +197,11 @@ refused 64 "--search" run.yaml --search --check
 refused 64 "--rank" run.yaml --search --rank 0
 refused 64 "--search prints text or json" run.yaml --search --format trace
 refused 64 "not expected: --fast" run.yaml --fast
-refused 64 "more than can be counted" run.yaml model.vocab_size=9223372036854775807
+refused 64 "it can be 2147483647 at most" run.yaml model.vocab_size=9223372036854775807
 refused 64 "more than can be counted" run.yaml data.seq_length=9223372036854775807
 refused 64 "more than can be counted" "$source/examples/plans/llama31_405b.yaml" $tp=1 $pp=1 $d.sequence_parallel=false
-refused 64 "ranks; lower them" run.yaml $tp=4294967296 $pp=4294967296 model.num_layers=4294967296 \
-  model.num_attention_heads=4294967296 model.num_kv_heads=4294967296 model.ffn_hidden_size=4294967296 model.kv_channels=2
+refused 64 "ranks; lower them" run.yaml $tp=2097152 $pp=8192 model.num_layers=8192 model.num_attention_heads=2097152 \
+  model.num_kv_heads=2097152 model.ffn_hidden_size=2097152 model.kv_channels=2
 refused 74 "nowhere.json" run.yaml --machine nowhere.json
 refused 64 "did you mean model.num_layers?" run.yaml model.num_layer=2
 
