@@ -27,6 +27,7 @@
 #include <nxd/train/pieces.hpp>
 #include <nxd/train/step.hpp>
 
+#include "llamas.hpp"
 #include "measure.hpp"
 
 namespace {
@@ -89,20 +90,6 @@ void read_raw(PosixStorage& storage, std::string const& name) {
   for (std::int64_t at = 0; at < file.size(); at += std::ssize(chunk))
     file.read(at, std::span(chunk).first(
                       static_cast<std::size_t>(std::min(std::ssize(chunk), file.size() - at))));
-}
-
-Microbatch random_batch(std::int64_t tokens, std::int64_t vocabulary) {
-  Microbatch batch;
-  Stream const stream(1, "tokens");
-  for (std::int64_t i = 0; i < tokens; ++i) {
-    auto const token = [&](std::int64_t at) {
-      return static_cast<std::int32_t>(stream.uniform(static_cast<std::uint64_t>(at)) *
-                                       static_cast<double>(vocabulary));
-    };
-    batch.ids.push_back(token(i));
-    batch.labels.push_back(token(i + tokens));
-  }
-  return batch;
 }
 
 /// Trains, saves every 4 steps in the background, and says what that costs.
@@ -202,13 +189,7 @@ int main(int argc, char** argv) {
     else
       directory = argv[i];
   return guard_main(argc, argv, [&](Mpi comm) {
-    LlamaConfig const config{.vocab_size = 32000,
-                             .hidden_size = 288,
-                             .intermediate_size = 768,
-                             .num_hidden_layers = 6,
-                             .num_attention_heads = 6,
-                             .num_key_value_heads = 6,
-                             .head_dim = 48};
+    auto const config = bench::llama_15m();
     LlamaLayout const layout{
         .data_parallel = comm.size(), .micro_batch = 4, .seq_length = 256, .kv_copies = 1};
     World<LlamaPlan, Xt, Mpi> world(make_plan(config, layout), comm);
@@ -220,7 +201,7 @@ int main(int argc, char** argv) {
     PosixStorage storage(folder);
     Table table;
     measure_training(comm, world, model, optimizer, storage,
-                     random_batch(layout.micro_batch * layout.seq_length, config.vocab_size),
+                     bench::random_batch(layout.micro_batch * layout.seq_length, config.vocab_size),
                      table);
     measure_files(comm, storage, training_pieces(model, optimizer, Holding::shared),
                   training_pieces(model, optimizer, Holding::all), table);

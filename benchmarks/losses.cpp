@@ -26,6 +26,8 @@
 #include <nxd/tensor/xtensor.hpp>
 #include <nxd/train/step.hpp>
 
+#include "llamas.hpp"
+
 using namespace nxd;
 
 namespace {
@@ -74,13 +76,7 @@ double rate_of(std::int64_t step, std::int64_t steps, double peak) {
 template <class Backend>
 std::vector<double> train(std::string const& text, std::int64_t steps, double peak,
                           WeightPrecision precision = {}) {
-  LlamaConfig const config{.vocab_size = 32000,
-                           .hidden_size = 288,
-                           .intermediate_size = 768,
-                           .num_hidden_layers = 6,
-                           .num_attention_heads = 6,
-                           .num_key_value_heads = 6,
-                           .head_dim = 48};
+  auto const config = bench::llama_15m();
   LlamaLayout const layout{.micro_batch = batch, .seq_length = length, .kv_copies = 1};
   World<LlamaPlan, Backend, Single> world(make_plan(config, layout), {});
   Llama<Duplicated, decltype(world)> const model(world, config);

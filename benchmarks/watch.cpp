@@ -21,6 +21,7 @@
 #include <nxd/train/run_watch.hpp>
 #include <nxd/train/step.hpp>
 
+#include "llamas.hpp"
 #include "measure.hpp"
 
 using namespace nxd;
@@ -32,13 +33,7 @@ int main(int argc, char** argv) {
     settings.data.global_batch_size = 4;
     settings.exp_manager.create_preemption_callback = false;
     RunWatch<Mpi> watch(mpi, settings, ".", mpi.size());
-    LlamaConfig const config{.vocab_size = 32000,
-                             .hidden_size = 288,
-                             .intermediate_size = 768,
-                             .num_hidden_layers = 6,
-                             .num_attention_heads = 6,
-                             .num_key_value_heads = 6,
-                             .head_dim = 48};
+    auto const config = bench::llama_15m();
     LlamaLayout const layout{
         .tensor_parallel = mpi.size(), .micro_batch = 4, .seq_length = 256, .kv_copies = 1};
     World<LlamaPlan, Xt, Recorder<Mpi>> world(make_plan(config, layout), Recorder(mpi));

@@ -6,6 +6,8 @@
 
 #include <nxd/tensor/kernels/bf16.hpp>
 
+#include "unlike_products.hpp"
+
 using namespace nxd;
 using Plain = PlainKernels<double>;
 
@@ -80,18 +82,8 @@ void check_attention(Attention const& s) {
 TEST_CASE("products of bf16 are those of plain loops, rounded once, however their operands lie") {
   on_every_machine([] {
     constexpr std::int64_t m = 37, w = 29, k = 53, b = 3;
-    Loop const once{1, 0, 0, 0};
     Shorts const x(b * m * k, 1), y(b * w * k, 2);
-    std::vector<Product> const products{
-        {{m, k, 0, w}, {w, 0, k, 1}, {k, 1, 1, 0}, {Loop{b, m * k, w * k, m * w}}, 1},
-        {{m, k, 0, w}, {w, 0, 1, 1}, {k, 1, w, 0}, {Loop{b, m * k, w * k, m * w}}, 1},
-        {{m, 1, 0, w}, {w, 0, 1, 1}, {k, m, w, 0}, {Loop{b, m * k, w * k, m * w}}, 1},
-        {{m, 1, 0, 1}, {w, 0, k, m}, {k, m, 1, 0}, {Loop{b, m * k, w * k, m * w}}, 1},
-        {{m, k, 0, w}, {w, 0, k, 1}, {k, 1, 1, 0}, {Loop{b, m * k, w * k, 0}}, 1},
-        {once, once, once, {Loop{m, k, 0, k}, Loop{k, 1, 1, 1}}, 2},
-        {once, once, {m, k, k, 0}, {Loop{k, 1, 1, 1}}, 1},
-        {once, once, {m * k, 1, 1, 0}, {}, 0},
-        {{m, k, 0, 1}, once, {k, 1, 1, 0}, {}, 0}};
+    auto const products = unlike_products(b, m, w, k);
     for (auto const& p : products)
       for (bool const accumulate : {false, true}) {
         CAPTURE(&p - products.data());

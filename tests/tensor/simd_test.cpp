@@ -9,6 +9,8 @@
 #include <nxd/core/random.hpp>
 #include <nxd/tensor/kernels/simd.hpp>
 
+#include "unlike_products.hpp"
+
 using namespace nxd;
 using Plain = PlainKernels<double>;
 
@@ -43,18 +45,8 @@ std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
 
 TEST_CASE("products are those of plain loops, however their operands lie") {
   constexpr std::int64_t m = 37, n = 29, k = 53, b = 3;
-  Loop const once{1, 0, 0, 0};
   Numbers const x(size(b * m * k), 1), y(size(b * n * k), 2);
-  std::vector<Product> const products{
-      {{m, k, 0, n}, {n, 0, k, 1}, {k, 1, 1, 0}, {Loop{b, m * k, n * k, m * n}}, 1},
-      {{m, k, 0, n}, {n, 0, 1, 1}, {k, 1, n, 0}, {Loop{b, m * k, n * k, m * n}}, 1},
-      {{m, 1, 0, n}, {n, 0, 1, 1}, {k, m, n, 0}, {Loop{b, m * k, n * k, m * n}}, 1},
-      {{m, 1, 0, 1}, {n, 0, k, m}, {k, m, 1, 0}, {Loop{b, m * k, n * k, m * n}}, 1},
-      {{m, k, 0, n}, {n, 0, k, 1}, {k, 1, 1, 0}, {Loop{b, m * k, n * k, 0}}, 1},
-      {once, once, once, {Loop{m, k, 0, k}, Loop{k, 1, 1, 1}}, 2},
-      {once, once, {m, k, k, 0}, {Loop{k, 1, 1, 1}}, 1},
-      {once, once, {m * k, 1, 1, 0}, {}, 0},
-      {{m, k, 0, 1}, once, {k, 1, 1, 0}, {}, 0}};
+  auto const products = unlike_products(b, m, n, k);
   for (auto const& p : products)
     for (bool const accumulate : {false, true}) {
       Numbers z(size(b * m * std::max(n, k)), 3);
