@@ -14,7 +14,9 @@
 # NXD_MPIRUN, if set, is called as `$NXD_MPIRUN RANKS COMMAND...` instead of mpirun.
 # NXD_MAX_RESTARTS=N: a run that ends by a crash, a hang, or ranks that disagree is started again, N times
 # at most, and goes on from its newest checkpoint that is whole.
+# left_alone.sh belongs beside it.
 set -u
+source "$(dirname "${BASH_SOURCE[0]}")/left_alone.sh"
 [[ $# -ge 2 ]] || { echo "usage: launch.sh RANKS COMMAND [ARGUMENT...]" >&2; exit 64; }
 ranks=$1; shift
 folder=$(mktemp -d "${TMPDIR:-/tmp}/nxd-launch.XXXXXX") || exit 74
@@ -29,20 +31,6 @@ launcher() {
     /^Name:/ { name = $2 } /^Pid:/ { pid = $2 }
     /^PPid:/ && $2 == of && name ~ /^(mpirun|orterun)/ { below = pid }
     END { print below ? below : of }'
-}
-# end_if_left_alone PID: ends an mpirun whose ranks are all gone and that waits for itself, as Open MPI 4.1
-# sometimes does when a signal has ended them before they began.
-end_if_left_alone() {
-  local children child stat living had_ranks='' alone=0
-  while sleep 0.5 && kill -0 "$1"; do
-    living='' children=()
-    read -r -a children < "/proc/$1/task/$1/children"
-    for child in "${children[@]}"; do
-      read -r stat < "/proc/$child/stat" && [[ ${stat##*) } != Z* ]] && living=yes
-    done
-    if [[ -n $living ]]; then had_ranks=yes alone=0; else alone=$((alone + 1)); fi
-    [[ -z $had_ranks || $alone -lt 10 ]] || kill -KILL "$1"
-  done
 }
 
 job= asked=

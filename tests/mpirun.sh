@@ -3,6 +3,7 @@
 # Works with more ranks than cores, as root, beside other jobs, and leaves nothing behind. A job that
 # hangs is ended after NXD_MPI_TIMEOUT seconds (60); more options for mpirun may be in NXD_MPI_OPTIONS.
 set -u
+source "$(dirname "${BASH_SOURCE[0]}")/../examples/left_alone.sh"
 [[ $# -ge 2 ]] || { echo "usage: mpirun.sh RANKS PROGRAM [ARGUMENT...]" >&2; exit 64; }
 ranks=$1; shift
 
@@ -18,21 +19,6 @@ if [[ -d /dev/shm && -w /dev/shm ]]; then
 fi
 export OMPI_MCA_btl_vader_backing_directory=$shared OMPI_MCA_osc_sm_backing_directory=$shared
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-
-# end_if_left_alone PID: ends an mpirun whose ranks are all gone and that waits for itself, as Open MPI 4.1
-# sometimes does when a signal has ended them before they began.
-end_if_left_alone() {
-  local children child stat living had_ranks='' alone=0
-  while sleep 0.5 && kill -0 "$1"; do
-    living='' children=()
-    read -r -a children < "/proc/$1/task/$1/children"
-    for child in "${children[@]}"; do
-      read -r stat < "/proc/$child/stat" && [[ ${stat##*) } != Z* ]] && living=yes
-    done
-    if [[ -n $living ]]; then had_ranks=yes alone=0; else alone=$((alone + 1)); fi
-    [[ -z $had_ranks || $alone -lt 10 ]] || kill -KILL "$1"
-  done
-}
 
 mpirun=$(command -v mpirun.openmpi || command -v mpirun) ||
   { echo "mpirun.sh: there is no mpirun (on Debian: apt install openmpi-bin)" >&2; exit 69; }
