@@ -1,5 +1,5 @@
-# Compiles PROGRAM twice with CXX, FLAGS and the headers in INCLUDE. As it stands it must compile,
-# without a warning; with WRONG defined it must not, and then:
+# Compiles PROGRAM twice with CXX, FLAGS, the headers in INCLUDE, and COMMON, a header that was compiled
+# before. As it stands it must compile, without a warning; with WRONG defined it must not, and then:
 # - every `// expect: REGEX` line of the file matches the compiler's output;
 # - the output has one error, and at most 20 lines: one mistake, one error, one screen.
 
@@ -7,7 +7,9 @@ separate_arguments(FLAGS UNIX_COMMAND "${FLAGS}")
 set(compile ${CXX} -std=c++20 -fsyntax-only -Wall -Wextra -fdiagnostics-color=never -I ${INCLUDE}
     ${FLAGS})
 if(CXX MATCHES "clang")
-  list(APPEND compile -fconstexpr-steps=16777216)
+  list(APPEND compile -fconstexpr-steps=16777216 -include-pch ${COMMON}.gch)
+else()
+  list(APPEND compile -Winvalid-pch -include ${COMMON})
 endif()
 
 execute_process(COMMAND ${compile} ${PROGRAM} RESULT_VARIABLE failed ERROR_VARIABLE output)
