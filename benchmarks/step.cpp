@@ -4,6 +4,7 @@
 // made of?
 //
 //   step [15m|125m|gpt2] [STEPS] [--json] [--bf16x3|--bf16]      threads: OMP_NUM_THREADS
+//   mpirun -np N step ...                                        data parallel: N times the batch
 //
 // The floor is the step's FLOPs at the rate of one large product, measured in the same run between
 // steps. --bf16x3 makes products of floats split in two, on AMX; --bf16 trains in bf16, with
@@ -20,11 +21,13 @@
 #include <string_view>
 #include <vector>
 
+#include <nxd/comm/guard.hpp>
 #include <nxd/models/llama.hpp>
 #include <nxd/models/llama_plan.hpp>
 #include <nxd/tensor/xtensor.hpp>
 #include <nxd/train/step.hpp>
 
+#include "llamas.hpp"
 #include "measure.hpp"
 
 using namespace nxd;
@@ -44,34 +47,13 @@ template <class Backend> double gemm_rate() {
   return 2e-9 * n * n * n / std::min(seconds(run), seconds(run));
 }
 
-Microbatch random_batch(std::int64_t tokens, std::int64_t vocabulary) {
-  Microbatch batch;
-  Stream const stream(1, "tokens");
-  for (std::int64_t i = 0; i < tokens; ++i) {
-    auto const token = [&](std::int64_t at) {
-      return static_cast<std::int32_t>(stream.uniform(static_cast<std::uint64_t>(at)) *
-                                       static_cast<double>(vocabulary));
-    };
-    batch.ids.push_back(token(i));
-    batch.labels.push_back(token(i + tokens));
-  }
-  return batch;
-}
-
 struct Job {
   LlamaConfig config;
   LlamaLayout layout;
 };
 
 Job job_of(std::string_view size) {
-  Job job{{.vocab_size = 32000,
-           .hidden_size = 288,
-           .intermediate_size = 768,
-           .num_hidden_layers = 6,
-           .num_attention_heads = 6,
-           .num_key_value_heads = 6,
-           .head_dim = 48},
-          {.micro_batch = 8, .seq_length = 256, .kv_copies = 1}};
+  Job job{bench::llama_15m(), {.micro_batch = 8, .seq_length = 256, .kv_copies = 1}};
   if (size == "15m") return job;
   auto& config = job.config;
   config.hidden_size = 768;
@@ -90,14 +72,15 @@ Job job_of(std::string_view size) {
   return job;
 }
 
-template <class Backend> void measure(std::string const& size, int steps, bool json) {
-  auto const [config, layout] = job_of(size);
-  World<LlamaPlan, Backend, Single> world(make_plan(config, layout), {});
+template <class Backend> void measure(Mpi comm, std::string const& size, int steps, bool json) {
+  auto [config, layout] = job_of(size);
+  layout.data_parallel = comm.size();
+  World<LlamaPlan, Backend, Mpi> world(make_plan(config, layout), comm);
   Llama<Duplicated, decltype(world)> const model(world, config);
   initialize(model, 1);
   Optimizer<Zero1<AdamW>, decltype(world)> optimizer(world, model, {});
-  auto const tokens = layout.micro_batch * layout.seq_length;
-  std::vector<Microbatch> const batches{random_batch(tokens, config.vocab_size)};
+  auto const mine = layout.micro_batch * layout.seq_length, tokens = mine * comm.size();
+  std::vector<Microbatch> const batches{bench::random_batch(mine, config.vocab_size)};
   auto const step = [&] {
     train_step(world, model, optimizer, std::span<Microbatch const>(batches), 3e-4);
   };
@@ -116,6 +99,7 @@ template <class Backend> void measure(std::string const& size, int steps, bool j
   getrusage(RUSAGE_SELF, &usage);
   auto const peak = static_cast<double>(usage.ru_maxrss) / 1024;
   auto const asked = this_arena().requests() - requests;
+  if (comm.rank() != 0) return;
   if (json)
     std::printf(
         "{\"benchmark\": \"step\", \"size\": \"%s\", \"ms\": %.2f, \"tokens_per_s\": %.1f, "
@@ -148,8 +132,11 @@ int main(int argc, char** argv) {
                                [&](std::string_view a) { return a == option; });
   };
   if (given("--bf16x3")) product_mode() = ProductMode::bf16x3;
-  if (given("--bf16"))
-    measure<XtBf16>(size, steps, given("--json"));
-  else
-    measure<Xt>(size, steps, given("--json"));
+  return guard_main(argc, argv, [&](Mpi comm) {
+    if (given("--bf16"))
+      measure<XtBf16>(comm, size, steps, given("--json"));
+    else
+      measure<Xt>(comm, size, steps, given("--json"));
+    return 0;
+  });
 }

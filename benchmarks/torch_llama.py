@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peer of benchmarks/step.cpp: the same Llama, batch and optimizer in PyTorch, on the same threads.
 
-    torch_llama.py [15m|125m] [STEPS] [--bf16]        threads: OMP_NUM_THREADS
+    torch_llama.py [15m|125m] [STEPS] [--bf16] [--ddp]        threads: OMP_NUM_THREADS
 
---bf16: products in bf16 by autocast; weights, norms and the loss are floats. Prints one line of JSON. Takes what
-PyTorch 1.13 is fastest with on CPUs: `foreach` AdamW, gradients set to None, and the OpenMP build of OpenBLAS, if
-its folder comes first in LD_LIBRARY_PATH.
+--bf16: products in bf16 by autocast; weights, norms and the loss are floats. --ddp: one of several processes
+under DistributedDataParallel over gloo, each with a batch of its own; RANK, WORLD_SIZE, MASTER_ADDR and
+MASTER_PORT say which. Prints one line of JSON. Takes what PyTorch 1.13 is fastest with on CPUs: `foreach` AdamW,
+gradients set to None, and the OpenMP build of OpenBLAS, if its folder comes first in LD_LIBRARY_PATH.
 """
 import json
 import os
@@ -89,14 +90,19 @@ class Llama(nn.Module):
 
 
 def main():
-    words = [word for word in sys.argv[1:] if word != "--bf16"]
-    bf16 = "--bf16" in sys.argv
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    bf16, ddp = "--bf16" in sys.argv, "--ddp" in sys.argv
     size = words[0] if words else "15m"
     steps = int(words[1]) if len(words) > 1 else 5
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(0)
     sizes = SIZES[size]
     model = Llama(**sizes)
+    processes = 1
+    if ddp:
+        torch.distributed.init_process_group("gloo")
+        processes = torch.distributed.get_world_size()
+        model = nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1,
                                   foreach=True)
     shape = sizes["batch"], sizes["length"]
@@ -112,8 +118,10 @@ def main():
         times.append(time.perf_counter() - start)
     ms = sorted(times[2:])[steps // 2] * 1e3
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"benchmark": "torch", "size": size, "ms": round(ms, 2),
-                      "tokens_per_s": round(shape[0] * shape[1] / ms * 1e3, 1), "peak_mb": round(peak, 1)}))
+    if ddp and torch.distributed.get_rank() > 0:
+        return
+    print(json.dumps({"benchmark": "torch", "size": size, "ms": round(ms, 2), "peak_mb": round(peak, 1),
+                      "tokens_per_s": round(processes * shape[0] * shape[1] / ms * 1e3, 1)}))
 
 
 if __name__ == "__main__":
