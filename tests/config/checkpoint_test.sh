@@ -29,17 +29,8 @@ exp_manager:
   checkpoint_callback_params: {every_n_train_steps: 2, save_top_k: -1}
 distributed_strategy: {tensor_model_parallel_size: 1, zero1: false}
 data: {train_dir: text, micro_batch_size: 1, global_batch_size: 4, seq_length: 32}
-model:
-  num_layers: 2
-  hidden_size: 32
-  ffn_hidden_size: 64
-  num_attention_heads: 4
-  num_kv_heads: 2
-  optim:
-    name: adamw
-    lr: 1e-3
-    sched: {name: LinearAnnealingWithWarmUp, warmup_steps: 2, max_steps: 1000}
 YAML
+small_llama 2 32 >> run.yaml
 train() { timeout 60 "$program" train run.yaml "$@" > log 2>&1; }
 timeout 60 "$mpirun" 2 "$program" train run.yaml distributed_strategy.tensor_model_parallel_size=2 \
   > log 2>&1 || die "TP 2 does not train"

@@ -24,3 +24,19 @@ sums() {
   awk -v lines="$1" 'BEGIN { for (i = 0; i < lines; ++i) { x = (x * 421 + 1663) % 7875
     printf "%d plus %d is %d.%s", i % 50, x % 9, i % 50 + x % 9, x % 5 ? " " : "\n" } }' > text/sums.txt
 }
+
+# small_llama LAYERS WIDTH: the model of a configuration. Its rates do not depend on the length of a run.
+small_llama() {
+  cat << YAML
+model:
+  num_layers: $1
+  hidden_size: $2
+  ffn_hidden_size: $((2 * $2))
+  num_attention_heads: 4
+  num_kv_heads: 2
+  optim:
+    name: adamw
+    lr: 1e-3
+    sched: {name: LinearAnnealingWithWarmUp, warmup_steps: 2, max_steps: 1000}
+YAML
+}

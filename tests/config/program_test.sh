@@ -15,17 +15,8 @@ exp_manager:
   checkpoint_callback_params: {every_n_train_steps: 4, save_top_k: -1}
 distributed_strategy: {tensor_model_parallel_size: 1, zero1: false}
 data: {train_dir: text, micro_batch_size: 1, global_batch_size: 8, seq_length: 32}
-model:
-  num_layers: 4
-  hidden_size: 32
-  ffn_hidden_size: 64
-  num_attention_heads: 4
-  num_kv_heads: 2
-  optim:
-    name: adamw
-    lr: 1e-3
-    sched: {name: LinearAnnealingWithWarmUp, warmup_steps: 2, max_steps: 1000}
 YAML
+small_llama 4 32 >> run.yaml
 
 # train RANKS NAME [KEY=VALUE ...]: output in `log`. One rank is started directly.
 train() {

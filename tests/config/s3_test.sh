@@ -28,17 +28,8 @@ exp_manager:
   checkpoint_callback_params: {every_n_train_steps: 2, save_top_k: 3}
 distributed_strategy: {tensor_model_parallel_size: 2, zero1: true}
 data: {train_dir: text, micro_batch_size: 1, global_batch_size: 4, seq_length: 32}
-model:
-  num_layers: 2
-  hidden_size: 256
-  ffn_hidden_size: 512
-  num_attention_heads: 4
-  num_kv_heads: 2
-  optim:
-    name: adamw
-    lr: 1e-3
-    sched: {name: LinearAnnealingWithWarmUp, warmup_steps: 2, max_steps: 1000}
 YAML
+small_llama 2 256 >> run.yaml
 train() { local ranks=$1; shift; timeout 100 "$mpirun" "$ranks" "$program" train run.yaml "$@" > log 2>&1; }
 # answers CODE WORDS ARGUMENT...: the program ends with that exit code and has told these words.
 answers() {

@@ -21,17 +21,8 @@ exp_manager:
   checkpoint_callback_params: {every_n_train_steps: 1, save_top_k: 3}
 distributed_strategy: {tensor_model_parallel_size: 1, zero1: true}
 data: {train_dir: text, micro_batch_size: 1, global_batch_size: 4, seq_length: 64}
-model:
-  num_layers: 2
-  hidden_size: 64
-  ffn_hidden_size: 128
-  num_attention_heads: 4
-  num_kv_heads: 2
-  optim:
-    name: adamw
-    lr: 1e-3
-    sched: {name: LinearAnnealingWithWarmUp, warmup_steps: 2, max_steps: 1000}
 YAML
+small_llama 2 64 >> run.yaml
 saved=runs/run/checkpoints
 train() { timeout 120 "$mpirun" "$1" "$program" train run.yaml "${@:2}" > log 2>&1; }
 # newest_of LOG: the newest step that a run has told to be saved
