@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <random>
+#include <semaphore>
 #include <thread>
 #include <unordered_set>
 
@@ -408,6 +409,83 @@ Resumed resume_after_crash(ModelDisk& disk) {
     }
   });
   return found;
+}
+
+/// How a save of two ranks ends that another job takes for dead, because the clock has jumped.
+struct Race {
+  bool stopped = false, went_on = false;
+  std::int64_t failed = 0;  ///< ranks
+  std::string reason;
+};
+
+/// The save stops ahead of its operation `stops`, and goes on ahead of operation `goes_on` of the
+/// sweep that removes it, or after it.
+Race race(ModelDisk& disk, std::int64_t stops, std::int64_t goes_on) {
+  Race found;
+  std::atomic<std::int64_t> of_save = 0, of_sweep = 0, failed = 0;
+  std::binary_semaphore stopped(0), on(0), ended(0);
+  auto const sweeper = std::this_thread::get_id();
+  disk.before = [&](std::string const& operation) {
+    if (operation.starts_with("open ")) return;
+    if (std::this_thread::get_id() != sweeper) {
+      if (++of_save != stops) return;
+      found.stopped = true;
+      stopped.release();
+      on.acquire();
+    } else if (found.stopped && ++of_sweep == goes_on) {
+      found.went_on = true;
+      on.release();
+      ended.acquire();
+    }
+  };
+  {
+    std::jthread const save([&] {
+      nxd::Threads::run(2, [&](auto comm) {
+        ModelStorage storage(disk);
+        try {
+          nxd::save(comm, storage, parts::request(held_by(comm.rank(), 2), 2));
+        } catch (nxd::Error const& e) {
+          ++failed;
+          if (comm.rank() == 1) found.reason = e.what();
+        }
+      });
+      stopped.release();
+      ended.release();
+    });
+    stopped.acquire();
+    disk.clock += 2 * nxd::stale_after;
+    ModelStorage storage(disk);
+    nxd::sweep(storage, disk.clock);
+    if (found.stopped && !found.went_on) on.release();
+  }
+  disk.before = [](std::string const&) {};
+  found.failed = failed;
+  return found;
+}
+
+TEST_CASE("a save that is taken for dead is whole, or fails on all ranks, whenever it goes on") {
+  std::int64_t whole = 0, told = 0;
+  for (std::int64_t stops = 1, more = true; more; ++stops)
+    for (std::int64_t goes_on = 1;; ++goes_on) {
+      CAPTURE(stops);
+      CAPTURE(goes_on);
+      ModelDisk disk;
+      save_on_two(disk, 1);
+      auto const found = race(disk, stops, goes_on);
+      more = found.stopped;
+      CHECK((found.failed == 0 || found.failed == 2));
+      auto const after = resume_after_crash(disk);
+      CHECK(after.step == (found.failed == 0 ? 2 : 1));
+      CHECK_FALSE((after.passed_over || after.wrong));
+      whole += found.failed == 0;
+      told += found.reason.find("another job has removed this save") != std::string::npos;
+      save_on_two(disk, 3);
+      CHECK(resume_after_crash(disk).step == 3);
+      if (!found.went_on) break;
+    }
+  CHECK(whole > 2);
+  CHECK(told > 20);
+  MESSAGE(whole, " whole, ", told, " told of the sweep");
 }
 
 /// What is found in all states of a protocol.

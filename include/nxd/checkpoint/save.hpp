@@ -170,6 +170,19 @@ template <Storage S> std::string prepare(S& storage, Manifest const& planned, st
   return run_id + " " + save_id + " " + std::to_string(generation) + " " + folder;
 }
 
+/// Does a part of a save in its folder. @throws IoError that says so if the folder is gone
+template <Storage S, class Work>
+void in_folder(S const& storage, std::string const& folder, Work&& work) {
+  try {
+    work();
+  } catch (NotThere const& reason) {
+    throw IoError(storage.where(folder) +
+                  ": another job has removed this save, for nothing had changed in it for an hour "
+                  "by the clock of the storage: " +
+                  reason.what());
+  }
+}
+
 /// Writes the manifest and makes the save visible, on the first rank.
 template <Storage S>
 void commit(S& storage, Manifest const& manifest, std::string const& folder,
@@ -208,13 +221,15 @@ template <Storage S>
 std::string write_part(S& storage, std::string const& folder, std::vector<ShardFile>& shards,
                        SaveRequest const& request, bool first, std::stop_token const& stop = {}) {
   Manifest part{{}, {}, 0, request.step, request.info, {}, {}};
-  for (auto& shard : shards) {
-    for (auto const* piece : shard.pieces)
-      if (!all_finite(piece->dtype, piece->bytes)) part.info.health.finite = false;
-    part.files.push_back(write_shard(storage, folder, shard, stop));
-    describe(shard, Digests::taken, part);
-  }
-  if (first) part.files.push_back(write_file(storage, folder, state_name, request.state));
+  in_folder(storage, folder, [&] {
+    for (auto& shard : shards) {
+      for (auto const* piece : shard.pieces)
+        if (!all_finite(piece->dtype, piece->bytes)) part.info.health.finite = false;
+      part.files.push_back(write_shard(storage, folder, shard, stop));
+      describe(shard, Digests::taken, part);
+    }
+    if (first) part.files.push_back(write_file(storage, folder, state_name, request.state));
+  });
   return part_text(part);
 }
 
@@ -258,7 +273,8 @@ std::string commit_parts(S& storage, SaveRequest const& request, Place const& pl
   manifest.info.health.finite = finite;
   auto entry = text(EntryName{request.step, place.generation});
   if (!finite) entry = ".diag-" + entry;
-  commit(storage, manifest, place.folder, entry, read_back);
+  in_folder(storage, place.folder,
+            [&] { commit(storage, manifest, place.folder, entry, read_back); });
   if (finite) hint(storage, entry);
   std::int64_t total = 0;
   for (auto const& file : manifest.files) total += file.size;

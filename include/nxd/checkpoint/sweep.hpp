@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nxd/checkpoint/storage.hpp>
@@ -59,11 +60,25 @@ template <Storage S> std::vector<std::string> left_behind(S& storage, std::int64
   return left;
 }
 
+namespace detail {
+
+/// Takes what is left of a save out of its way, at once: should it go on after all, because a clock
+/// has jumped, it fails when it becomes visible, and is whole if it has been faster.
+template <Storage S> std::string out_of_the_way(S& storage, std::string const& name) {
+  constexpr std::string_view draft = ".tmp-";
+  if (!name.starts_with(draft)) return name;
+  auto trash = ".trash-" + name.substr(draft.size());
+  storage.rename(name, trash);
+  return trash;
+}
+
+}  // namespace detail
+
 /// Removes it. @return what was removed
 template <Storage S> std::vector<std::string> sweep(S& storage, std::int64_t now) {
   std::vector<std::string> swept;
   for (auto const& name : left_behind(storage, now)) try {
-      storage.remove(name);
+      storage.remove(detail::out_of_the_way(storage, name));
       swept.push_back(name);
     } catch (IoError const&) {  // another job was faster, or it stays
     }

@@ -65,6 +65,7 @@ class S3File {
 ///   rename("E", ".bad-E")       puts the marker ".bad-E": from now on the entry has that name,
 ///                               ".trash-E" and ".diag-E" alike, and its objects stay where they
 ///                               are
+///   rename(".tmp-E", ".trash-E") the same, unless E has been committed
 ///   remove(".trash-E")          removes the manifest, the other objects, the uploads under way
 ///   and,
 ///                               last, the marker
@@ -119,9 +120,14 @@ class S3Storage {
     if (from_entry.empty()) return rename_object(from, to);
     NXD_EXPECTS(from_entry == to_entry);
     if (!to_state.empty()) put_marker(to);
+    if (from_state == draft_state && to_state == trash_state) return take_away(from_entry);
     if (from_state != draft_state) return;
     auto const text = get(*client_, key(from + "/" + manifest_name), most_text);
     put_new(*client_, root_ + from_entry + "/" + manifest_name, bytes_of(text), "commit");
+    if (is_swept(from, from_entry)) {
+      nxd::remove(*client_, root_ + from_entry + "/" + manifest_name);
+      throw NotThere(where(from) + ": cannot commit: it is being removed");
+    }
     try {
       nxd::remove(*client_, key(from + "/" + manifest_name));
       nxd::remove(*client_, root_ + from);
@@ -150,9 +156,9 @@ class S3Storage {
   std::int64_t free_bytes() { return std::numeric_limits<std::int64_t>::max(); }
 
  private:
-  static constexpr std::string_view draft_state = ".tmp-";
+  static constexpr std::string_view draft_state = ".tmp-", trash_state = ".trash-";
   /// What a name can begin with, the strongest first.
-  static constexpr std::array<std::string_view, 4> states{".trash-", ".bad-", ".diag-",
+  static constexpr std::array<std::string_view, 4> states{trash_state, ".bad-", ".diag-",
                                                           draft_state};
   static constexpr char const* run_marker = "RUN.json";
   static constexpr std::int64_t no_time = 1;  ///< of a folder: that of what is in it counts
@@ -180,6 +186,23 @@ class S3Storage {
 
   void put_marker(std::string const& name) {
     if (!head(*client_, root_ + name)) put_new(*client_, root_ + name, bytes_of(name), "make");
+  }
+
+  /// A sweep takes what belongs to a draft, or has taken it.
+  bool is_swept(std::string const& draft, std::string const& entry) {
+    try {
+      return head(*client_, root_ + std::string(trash_state) + entry) ||
+             !head(*client_, root_ + draft);
+    } catch (IoError const&) {  // then the commit stands
+      return false;
+    }
+  }
+
+  /// After the marker: one of a sweep and of a save that goes on after all sees the other, or both.
+  void take_away(std::string const& entry) {
+    if (!head(*client_, root_ + entry + "/" + manifest_name)) return;
+    nxd::remove(*client_, root_ + std::string(trash_state) + entry);
+    throw IoError(where(entry) + ": cannot remove: it has been committed");
   }
 
   void rename_object(std::string const& from, std::string const& to) {
