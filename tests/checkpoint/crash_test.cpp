@@ -260,7 +260,7 @@ TEST_CASE("whatever call to the system fails in a save, nothing is lost and noth
       CHECK(resumed_step(folder / "ckpt") == 3);
     }
     CHECK(failed == std::set<std::string>{"create", "reserve", "write", "fsync", "close", "mkdir",
-                                          "pread", "rename"});
+                                          "pread", "rename", "list"});
   }
 }
 
@@ -281,6 +281,20 @@ TEST_CASE("a call that is interrupted, or does part of its work, is made again")
     }
     CHECK(resumed_step(root) == 2);
   }
+}
+
+TEST_CASE("a folder that a network file system loses sight of is listed again, and is not empty") {
+  parts::Folder folder;
+  auto const root = folder / "ckpt";
+  parts::save_one(root, 1, 1);
+  int stale = 2;
+  SystemCalls const told(root, [&](std::string const& call) -> CallEnd {
+    if (call.starts_with("list ") && stale-- > 0) return {.error = ESTALE};
+    return {};
+  });
+  CHECK(resumed_step(root) == 1);
+  stale = 1 << 30;
+  CHECK_THROWS_AS(resumed_step(root), nxd::IoError);  // no fresh start
 }
 
 TEST_CASE("every file and every folder of a save is synced by the system, before it is visible") {

@@ -266,7 +266,7 @@ class Forgetful : public nxd::PosixStorage {
 
     void read(std::int64_t offset, std::span<std::byte> to) {
       if (std::exchange(*forgotten, true)) return nxd::PosixFile::read(offset, to);
-      throw nxd::NotThere("Stale file handle");
+      throw nxd::StaleHandle("Stale file handle");
     }
   };
   File create(std::string const& path) {

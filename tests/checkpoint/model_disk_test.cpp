@@ -348,7 +348,7 @@ TEST_CASE("files that each rank sees late, or loses sight of, are waited for") {
       if (std::exchange(seen_in, trial) != trial) random.seed(100 * trial + ranks++);
       std::mt19937 of_file(random() + static_cast<unsigned>(operation.size()));
       auto const late = std::chrono::milliseconds(of_file() % static_cast<unsigned>(slowest));
-      if (Clock::now() < began + late) throw nxd::NotThere(operation + ": Stale file handle");
+      if (Clock::now() < began + late) throw nxd::StaleHandle(operation + ": Stale file handle");
     };
     auto const loaded = resume_on(4, disk, std::chrono::seconds(60));
     REQUIRE(loaded);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,8 +16,10 @@
 #include <functional>
 #include <string>
 
-// Calls to the system that change files, as the program that includes this makes them: each may
-// fail, or do part of its work. One file of a program includes it.
+#include <dlfcn.h>
+
+// Calls to the system that change or read files, as the program that includes this makes them: each
+// may fail, or do part of its work. One file of a program includes it.
 
 namespace parts {
 
@@ -111,6 +114,11 @@ int renameat2(int from, char const* old_name, int to, char const* new_name,
               unsigned flags) noexcept {
   if (parts::SystemCalls::tell("rename", from, old_name).error != 0) return -1;
   return static_cast<int>(::syscall(SYS_renameat2, from, old_name, to, new_name, flags));
+}
+DIR* fdopendir(int directory) {
+  if (parts::SystemCalls::tell("list", directory).error != 0) return nullptr;
+  static auto const real = reinterpret_cast<DIR* (*)(int)>(::dlsym(RTLD_NEXT, "fdopendir"));
+  return real(directory);
 }
 int unlinkat(int directory, char const* name, int flags) noexcept {
   if (parts::SystemCalls::tell("remove", directory, name).error != 0) return -1;

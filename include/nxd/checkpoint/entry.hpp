@@ -20,7 +20,8 @@ using Patience = std::chrono::milliseconds;
 
 namespace detail {
 
-/// Opens a file to read. @throws CorruptInput if it is not there when patience ends.
+/// Opens a file to read. @throws CorruptInput if it is not there when patience ends, StaleHandle if
+/// that is not known then.
 template <Storage S>
 typename S::File open_patiently(S& storage, std::string const& path, Patience patience) {
   auto const end = std::chrono::steady_clock::now() + patience;
@@ -30,9 +31,17 @@ typename S::File open_patiently(S& storage, std::string const& path, Patience pa
     } catch (NotThere const&) {
       if (std::chrono::steady_clock::now() >= end)
         throw CorruptInput(storage.where(path) + ": is missing");
+    } catch (StaleHandle const&) {
+      if (std::chrono::steady_clock::now() >= end) throw;
     }
     std::this_thread::sleep_for(std::min<Patience>(patience, std::chrono::milliseconds(50)));
   }
+}
+
+inline void require_short(std::string const& where, std::int64_t size, std::int64_t cap) {
+  if (size > cap)
+    throw CorruptInput(where + ": has " + std::to_string(size) + " bytes, more than the " +
+                       std::to_string(cap) + " allowed");
 }
 
 /// All of a file that is not longer than `cap`.
@@ -41,11 +50,15 @@ std::string read_text(S& storage, std::string const& path, std::int64_t cap,
                       Patience patience = {}) {
   auto file = open_patiently(storage, path, patience);
   auto const size = file.size();
-  if (size > cap)
-    throw CorruptInput(storage.where(path) + ": has " + std::to_string(size) +
-                       " bytes, more than the " + std::to_string(cap) + " allowed");
+  require_short(storage.where(path), size, cap);
   std::string text(static_cast<std::size_t>(size), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
+  auto const to = std::as_writable_bytes(std::span(text));
+  try {
+    file.read(0, to);
+  } catch (StaleHandle const&) {
+    file = open_patiently(storage, path, patience);
+    file.read(0, to);
+  }
   return text;
 }
 
@@ -123,14 +136,15 @@ template <Storage S> class CheckedFile {
     shown_ = index;
   }
 
-  /// A network file system may lose sight of a file that is open: then it is opened once more.
+  /// A file system may lose sight of a file that is open: then it is opened once more.
   void read(std::int64_t begin) {
     try {
-      file_.read(begin, chunk_);
+      return file_.read(begin, chunk_);
+    } catch (StaleHandle const&) {
     } catch (NotThere const&) {
-      file_ = open_patiently(*storage_, name_, patience_);
-      file_.read(begin, chunk_);
     }
+    file_ = open_patiently(*storage_, name_, patience_);
+    file_.read(begin, chunk_);
   }
 
   S* storage_;
@@ -147,6 +161,7 @@ template <Storage S> class CheckedFile {
 template <Storage S>
 std::string read_checked_text(S& storage, std::string const& entry, FileRecord const& record,
                               Patience patience) {
+  require_short(storage.where(entry + "/" + record.name), record.size, manifest_cap);
   std::string text;
   CheckedFile<S>(storage, entry, record, patience)
       .visit(0, record.size, [&](std::span<std::byte const> bytes) {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,6 +27,12 @@ namespace nxd {
 
 /// A file or directory that does not exist, or not yet where a network file system shows it.
 struct NotThere : IoError {
+  using IoError::IoError;
+};
+
+/// A file or directory that a network file system has lost sight of (ESTALE): whether it exists is
+/// not known, and to ask once more may help.
+struct StaleHandle : IoError {
   using IoError::IoError;
 };
 
@@ -46,7 +54,7 @@ struct DirectoryEntry {
 ///
 ///   make_root()          the place exists from now on
 ///   create(path)         a new file to write, from its beginning to its end
-///   open(path)           a file to read; NotThere if there is none
+///   open(path)           a file to read; NotThere if there is none, StaleHandle if none can say
 ///   make_directory(path) a new directory
 ///   list(path)           what is in a directory, by name
 ///   rename(from, to)     the commit: at once or not at all, and never over something
@@ -102,8 +110,21 @@ class Descriptor {
   auto sentence = path + ": cannot " + what + ": " + std::strerror(reason);
   if (reason == ENOSPC || reason == EDQUOT)
     sentence += "; " + std::to_string(needed) + " more bytes are needed here";
-  if (reason == ENOENT || reason == ESTALE) throw NotThere(sentence);
+  if (reason == ENOENT) throw NotThere(sentence);
+  if (reason == ESTALE) throw StaleHandle(sentence);
   throw IoError(sentence);
+}
+
+/// Does `work` once more, for a second and a half at most, while it meets a stale handle.
+template <class Work> auto again_if_stale(Work&& work) {
+  for (auto pause = std::chrono::milliseconds(50);; pause *= 2) {
+    try {
+      return work();
+    } catch (StaleHandle const&) {
+      if (pause > std::chrono::seconds(1)) throw;
+    }
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 }  // namespace detail
@@ -231,23 +252,7 @@ class PosixStorage {
   }
 
   std::vector<DirectoryEntry> list(std::string const& path) {
-    auto fd = directory(path);
-    std::vector<DirectoryEntry> all;
-    auto* const stream = ::fdopendir(fd.get());
-    if (stream == nullptr) detail::fail(where(path), "list", errno);
-    auto const at = fd.release();
-    for (errno = 0; auto const* entry = ::readdir(stream); errno = 0) {
-      std::string name = entry->d_name;
-      if (name == "." || name == "..") continue;
-      struct ::stat s;
-      if (::fstatat(at, entry->d_name, &s, AT_SYMLINK_NOFOLLOW) != 0) continue;
-      all.push_back({std::move(name), S_ISDIR(s.st_mode), s.st_mtim.tv_sec});
-    }
-    auto const reason = errno;
-    ::closedir(stream);
-    if (reason != 0) detail::fail(where(path), "list", reason);
-    std::ranges::sort(all, {}, &DirectoryEntry::name);
-    return all;
+    return detail::again_if_stale([&] { return list_once(path); });
   }
 
   void rename(std::string const& from, std::string const& to) {
@@ -288,6 +293,30 @@ class PosixStorage {
   }
 
  private:
+  std::vector<DirectoryEntry> list_once(std::string const& path) {
+    auto fd = directory(path);
+    std::vector<DirectoryEntry> all;
+    auto* const stream = ::fdopendir(fd.get());
+    if (stream == nullptr) detail::fail(where(path), "list", errno);
+    auto const at = fd.release();
+    for (errno = 0; auto const* entry = ::readdir(stream); errno = 0) {
+      std::string name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      struct ::stat s;
+      if (::fstatat(at, entry->d_name, &s, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno != ESTALE) continue;
+        ::closedir(stream);
+        detail::fail(where(path + "/" + name), "look at", ESTALE);
+      }
+      all.push_back({std::move(name), S_ISDIR(s.st_mode), s.st_mtim.tv_sec});
+    }
+    auto const reason = errno;
+    ::closedir(stream);
+    if (reason != 0) detail::fail(where(path), "list", reason);
+    std::ranges::sort(all, {}, &DirectoryEntry::name);
+    return all;
+  }
+
   [[noreturn]] void refuse(std::string const& path) const {
     throw CorruptInput(where(path) + ": is not a regular file");
   }
