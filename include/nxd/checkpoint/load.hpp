@@ -8,6 +8,7 @@
 #include <nxd/checkpoint/agree.hpp>
 #include <nxd/checkpoint/attempts.hpp>
 #include <nxd/checkpoint/fill.hpp>
+#include <nxd/checkpoint/sweep.hpp>
 #include <nxd/checkpoint/turns.hpp>
 
 namespace nxd {
@@ -31,7 +32,9 @@ enum class Reading : std::uint8_t {
 struct LoadOptions {
   Verify verify = Verify::digests;
   FreshStart fresh_start = FreshStart::refused;
-  Patience patience = std::chrono::seconds(60);  ///< with files not visible yet, in all
+  /// With files not visible yet, in all. `resume` does not wait for what is missing in an entry
+  /// that has not changed for so long: that is not late.
+  Patience patience = std::chrono::seconds(60);
   Reading reading = Reading::shared;
 };
 
@@ -140,6 +143,35 @@ template <Communicator C, Storage S> std::optional<std::string> find_newest(C& c
 
 namespace detail {
 
+/// How long what is missing in an entry may still be on its way: a network file system shows a name
+/// `patience` after it was made at the latest, so what has not changed for so long, by the clock of
+/// the storage, is not waited for. All of it if the storage does not tell.
+template <Storage S>
+Patience late_at_most(S& storage, std::string const& entry, Patience patience) {
+  std::optional<std::int64_t> changed;
+  std::int64_t now = 0;
+  static_cast<void>(failure_of([&] {
+    for (auto const& found : storage.list(""))
+      if (found.name == entry) changed = last_change(storage, "", found);
+    if (changed) now = clock_of(storage, unique_id());
+  }));
+  if (now == 0) return patience;
+  auto const age = std::chrono::seconds(std::max<std::int64_t>(now - *changed, 0));
+  return std::max(patience - std::min<Patience>(age, patience), Patience{});
+}
+
+/// The manifest of an entry, which is waited for while that may help.
+template <Storage S>
+std::string awaited_manifest(S& storage, std::string const& entry, Patience patience) {
+  if (patience > Patience{}) try {
+      return read_manifest(storage, entry);
+    } catch (CorruptInput const&) {
+      patience = late_at_most(storage, entry, patience);
+    } catch (StaleHandle const&) {
+    }
+  return read_manifest(storage, entry, patience);
+}
+
 /// The manifest of an entry that may be tried, after a '+', or a sentence why it may not.
 template <Storage S>
 std::string manifest_or_reason(S& storage, std::string const& entry, Patience patience) {
@@ -147,7 +179,7 @@ std::string manifest_or_reason(S& storage, std::string const& entry, Patience pa
     return storage.where(entry) + ": " + std::to_string(most_attempts) +
            " jobs have died while they loaded it; to try again, remove " +
            storage.where(attempt_name(entry)) + "*";
-  auto const text = read_manifest(storage, entry, patience);
+  auto const text = awaited_manifest(storage, entry, patience);
   if (!is_own(storage, parse_manifest(text, entry)))
     return storage.where(entry) + ": is of another run";
   return "+" + text;
