@@ -13,6 +13,7 @@
 #include <nxd/checkpoint/load.hpp>
 #include <nxd/checkpoint/s3/xml.hpp>
 #include <nxd/checkpoint/save.hpp>
+#include <nxd/checkpoint/state.hpp>
 #include <nxd/config/llama_state.hpp>
 #include <nxd/config/load.hpp>
 #include <nxd/core/file_text.hpp>
@@ -77,6 +78,19 @@ std::string length_of(std::uint64_t length) {
 }
 
 constexpr std::size_t million = 1'000'000;
+
+/// A state of a user's own.
+struct OwnState {
+  std::int32_t steps = 0;
+  std::map<std::string, std::vector<OwnState>> inner;
+  std::vector<double> rates;
+  bool pair[2] = {};
+
+  template <class Archive> void serialize(Archive& a, unsigned) {
+    a& nxd::nvp("steps", steps) & nxd::nvp("inner", inner) & nxd::nvp("rates", rates) &
+        nxd::nvp("pair", pair);
+  }
+};
 
 // ---- files of tensors ------------------------------------------------------------------------
 
@@ -325,6 +339,27 @@ TEST_CASE("files of JSON that do harm are refused, fast and small") {
   auto const state = [](std::string const& text) { nxd::parse_llama_state(text, "the-file"); };
   for (std::string const text : {"{}", "{\"model\":1}", "{\"model\":null}", "[]", "", "null"})
     expect_refused({"a state " + text, [&] { state(text); }});
+  auto const own = [](std::string const& steps, std::string const& inner, std::string const& rates,
+                      std::string const& pair = "[true,true]") {
+    auto const text = "{\"inner\":" + inner + ",\"pair\":" + pair + ",\"rates\":" + rates +
+                      ",\"steps\":" + steps + "}";
+    expect_refused(
+        {"own state " + text.substr(0, 60), [&] { nxd::parse_state<OwnState>(text, "the-file"); }});
+  };
+  for (auto const* steps :
+       {"2147483648", "-2147483649", "9223372036854775808", "1e3", "1.5", "null", "\"1\"",
+        "\"9007199254740993\"", "[]", "1,\"steps\":1", "1,\"x\":1"})
+    own(steps, "{}", "[]");
+  for (auto const* rates : {"[null]", "[\"NaN\"]", "[\"\"]", "[[]]", "{}", "[1e999]", "\"nan\""})
+    own("1", "{}", rates);
+  for (auto const* pair : {"[]", "[true]", "[true,true,true]", "[0,1]", "true"})
+    own("1", "{}", "[]", pair);
+  own("1", times(million, "{\"a\":[{\"inner\":"), "[]");
+  own("1", "{\"\\n\\u001b[2J\":[1]}", "[]");
+  own("1", "{\"" + std::string(million, 'k') + "\":[1]}", "[]");
+  own("1", "{\"\\u0000\":[]}", "[]");
+  own("1", "{}", "[" + times(million / 4, "1,") + "x]");
+  own("1", "{}", "[" + std::string(17 * million, ' ') + "]");
   auto const trace = [](std::string const& time, std::string const& length) {
     nxd::parse_trace(
         "{\"otherData\":{},\"traceEvents\":[{\"name\":\"a\",\"cat\":\"step\",\"ph\":"
@@ -444,7 +479,7 @@ TEST_CASE("a configuration is read or not, whichever allocation fails") {
             [&] {
               return nxd::load_config_text(yaml, "f", overrides, nxd::Broken::collect).config.name;
             },
-            std::getenv("NXD_FULL") == nullptr ? 5 : 1) > 50);
+            std::getenv("NXD_FULL") == nullptr ? 3 : 1) > 50);
 }
 
 /// Where a sync is cheap, if there is such a place.

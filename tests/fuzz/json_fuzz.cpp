@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
+#include <nxd/checkpoint/state.hpp>
 #include <nxd/config/llama_state.hpp>
 #include <nxd/models/llama_tensors.hpp>
 #include <nxd/plan/machine_text.hpp>
@@ -8,6 +11,40 @@
 #include "target.hpp"
 
 namespace {
+
+/// A state of a user's own, of all that a state can hold.
+struct OwnState {
+  bool yes = true;
+  std::uint64_t u = 1;
+  std::int8_t i = -1;
+  float f = 0.5F;
+  double d = 0.1;
+  std::optional<std::string> text;
+  std::map<std::string, std::vector<OwnState>> inner;
+  std::map<std::int64_t, std::pair<bool, double>> entries{{1, {true, 2.0}}};
+  std::set<std::int32_t> seen{1, 2};
+  float two[2] = {1, 2};
+
+  template <class Archive> void serialize(Archive& a, unsigned) {
+    using nxd::nvp;
+    a& nvp("yes", yes) & nvp("u", u) & nvp("i", i) & nvp("f", f) & nvp("d", d) & nvp("text", text) &
+        nvp("inner", inner) & nvp("entries", entries) & nvp("seen", seen) & nvp("two", two);
+  }
+};
+
+void read_own(std::string const& text) {
+  auto const written = nxd::state_text(nxd::parse_state<OwnState>(text, fuzz::file));
+  auto const again = nxd::parse_state<OwnState>(written, fuzz::file);
+  fuzz::require(nxd::state_text(again) == written, "a state comes back as it was written");
+}
+
+std::string own_text() {
+  OwnState state;
+  state.u = ~0ULL;
+  state.d = std::numeric_limits<double>::infinity();
+  state.inner["x"].resize(2);
+  return nxd::state_text(state);
+}
 
 /// The tensors of a model that passes its check can be counted.
 void use(nxd::LlamaConfig const& config) {
@@ -61,6 +98,7 @@ void fuzz::read(std::string_view input) {
   }
   if (kind == 'l') read_lines(text);
   if (kind == 'j') read_any(text);
+  if (kind == 'u') read_own(text);
 }
 
 std::vector<std::string> fuzz::seeds() {
@@ -80,6 +118,10 @@ std::vector<std::string> fuzz::seeds() {
       "c{\"mlp_bias\":true}",
       "c{\"model_type\":\"gpt\"}",
       "s" + nxd::to_text(nxd::LlamaState{}),
+      "u" + own_text(),
+      "u{\"yes\":1}",
+      "u[]",
+      "u{\"d\":\"-inf\",\"entries\":[[1,[true,1]],[1,[true,1]]]}",
       "m" + nxd::to_text(machine),
       "t" + nxd::trace_text(std::span(&trace, 1), {{"ranks", "2"}}),
       "l" + lines,

@@ -63,7 +63,8 @@ template <Storage S> class AsyncSave {
 
   /// Begins a save. The memory of the request's pieces must stay as it is until the end: see
   /// `Snapshot`. Once it is saved, a thread of the first rank calls `afterwards()`.
-  /// @throws Error on all ranks if their pieces are not those of one model at one step
+  /// @throws Error on all ranks if their pieces are not those of one model at one step, or their
+  /// states differ
   template <Communicator C>
   void begin(C& comm, SaveRequest request, std::function<void()> afterwards = {}) {
     NXD_EXPECTS(!under_way());

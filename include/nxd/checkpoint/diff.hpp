@@ -9,6 +9,7 @@
 
 #include <nxd/checkpoint/blocks.hpp>
 #include <nxd/checkpoint/reader.hpp>
+#include <nxd/checkpoint/same_state.hpp>
 #include <nxd/checkpoint/verify.hpp>
 
 namespace nxd {
@@ -95,31 +96,6 @@ std::optional<ElementDifference> first_difference(EntryReader<A>& a, EntryReader
              element_text(tensor.dtype, right.data() + element * width)};
   });
   return found;
-}
-
-/// Adds the members in which two states differ, by their paths.
-inline void compare_json(std::string const& path, Json const& a, Json const& b,
-                         std::vector<std::string>& differences) {
-  auto const* left = std::get_if<Json::Object>(&a.value);
-  auto const* right = std::get_if<Json::Object>(&b.value);
-  if (left == nullptr || right == nullptr) {
-    if (to_text(a) != to_text(b))
-      differences.push_back(path + ": " + to_text(a) + " and " + to_text(b));
-    return;
-  }
-  std::set<std::string> keys;
-  for (auto const* side : {left, right})
-    for (auto const& [key, value] : *side) keys.insert(key);
-  for (auto const& key : keys) {
-    auto const under = path.empty() ? key : path + "." + key;
-    auto const in_left = left->find(key), in_right = right->find(key);
-    if (in_left == left->end())
-      differences.push_back(under + ": only in the second");
-    else if (in_right == right->end())
-      differences.push_back(under + ": only in the first");
-    else
-      compare_json(under, in_left->second, in_right->second, differences);
-  }
 }
 
 }  // namespace detail

@@ -45,6 +45,17 @@ struct JsonLimits {
 
 namespace detail {
 
+/// A key as a sentence may show it: short, and of plain text.
+inline std::string shown_key(std::string_view key) {
+  std::string shown(key.substr(0, 40));
+  for (char& c : shown)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  while (key.size() > 40 && !shown.empty() &&
+         (static_cast<unsigned char>(key[shown.size()]) >> 6) == 2)
+    shown.pop_back();  // no half of a character
+  return key.size() > 40 ? shown + "..." : shown;
+}
+
 /// Builds a `Json` from the events of the parser, and stops it at the first thing that is not
 /// allowed.
 class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
@@ -74,7 +85,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   bool key(string_t& k) override {
     if (k.find('\0') != std::string::npos) return refuse("a key with a NUL");
     auto& object = std::get<Json::Object>(open_.back()->value);
-    if (object.contains(k)) return refuse("the key '" + k + "' twice");
+    if (object.contains(k)) return refuse("the key '" + shown_key(k) + "' twice");
     key_ = std::move(k);
     return true;
   }
@@ -85,7 +96,21 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
  private:
   bool refuse(std::string what) {
     mistake_ = std::move(what);
+    if (auto const at = place(); !at.empty()) mistake_ += ", in " + at;
     return false;
+  }
+  /// Where the innermost value stands that is open: "a.b[3]".
+  std::string place() const {
+    std::string path;
+    for (std::size_t i = 1; i < open_.size(); ++i) {
+      auto const& outer = open_[i - 1]->value;
+      if (auto const* array = std::get_if<Json::Array>(&outer))
+        path += "[" + std::to_string(array->size() - 1) + "]";
+      else
+        for (auto const& [key, value] : std::get<Json::Object>(outer))
+          if (&value == open_[i]) path += (path.empty() ? "" : ".") + shown_key(key);
+    }
+    return path;
   }
   Json* place(Json value) {
     if (open_.empty()) return &(root_ = std::move(value));

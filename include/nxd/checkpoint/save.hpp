@@ -10,6 +10,7 @@
 #include <nxd/checkpoint/agree.hpp>
 #include <nxd/checkpoint/entry.hpp>
 #include <nxd/checkpoint/finite.hpp>
+#include <nxd/checkpoint/same_state.hpp>
 #include <nxd/checkpoint/sweep.hpp>
 #include <nxd/checkpoint/verify.hpp>
 
@@ -20,8 +21,9 @@ namespace nxd {
 struct SaveRequest {
   std::int64_t step = 0;
   std::vector<Piece> pieces;
-  std::string
-      state;  ///< JSON: schedule, data position, random key, configuration; the first rank's counts
+  /// JSON, the same on all ranks: schedule, data position, random key, configuration; `state_text`
+  /// makes it of a type of one's own.
+  std::string state;
   SaveInfo info;
 };
 
@@ -254,8 +256,13 @@ Intent gather_intent(C& comm, SaveRequest const& request, std::vector<ShardFile>
     mine = part_text(planned);
   });
   Intent intent{gather_texts(comm, mine), 0};
-  for (auto const& size : gather_texts(comm, std::to_string(bytes)))
-    intent.bytes += std::stoll(size);
+  std::vector<std::string> states;
+  for (auto const& said :
+       gather_texts(comm, std::to_string(bytes) + " " + state_digest(request.state))) {
+    intent.bytes += std::stoll(said);
+    states.push_back(said.substr(said.find(' ')));
+  }
+  require_same_state(comm, states, request.state);
   return intent;
 }
 
@@ -319,7 +326,8 @@ SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place cons
 /// ranks call it and end alike; after an error what was there before is untouched, and the run may
 /// go on. A state that is not finite is kept apart, as ".diag-...". Cost: each rank writes its
 /// pieces once and reads them twice more in memory (CRC, digest).
-/// @throws IoError if storage refuses, Error if the ranks' pieces do not cover each tensor once.
+/// @throws IoError if storage refuses, Error if the ranks' pieces do not cover each tensor once, or
+/// their states differ.
 template <Communicator C, Storage S>
 SaveResult save(C& comm, S& storage, SaveRequest const& request, SaveOptions options = {}) {
   std::vector<detail::ShardFile> shards;
