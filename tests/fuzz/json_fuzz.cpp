@@ -12,6 +12,14 @@
 
 namespace {
 
+/// Its members have no names.
+struct Point {
+  std::int64_t x = 0;
+  float y = 0;
+
+  template <class Archive> void serialize(Archive& a, unsigned) { a& x& y; }
+};
+
 /// A state of a user's own, of all that a state can hold.
 struct OwnState {
   bool yes = true;
@@ -24,11 +32,14 @@ struct OwnState {
   std::map<std::int64_t, std::pair<bool, double>> entries{{1, {true, 2.0}}};
   std::set<std::int32_t> seen{1, 2};
   float two[2] = {1, 2};
+  std::vector<Point> points{{1, -1}};
+  nxd::Json any{"text"};
 
   template <class Archive> void serialize(Archive& a, unsigned) {
     using nxd::nvp;
     a& nvp("yes", yes) & nvp("u", u) & nvp("i", i) & nvp("f", f) & nvp("d", d) & nvp("text", text) &
-        nvp("inner", inner) & nvp("entries", entries) & nvp("seen", seen) & nvp("two", two);
+        nvp("inner", inner) & nvp("entries", entries) & nvp("seen", seen) & nvp("two", two) &
+        nvp("points", points) & nvp("any", any);
   }
 };
 
@@ -38,12 +49,41 @@ void read_own(std::string const& text) {
   fuzz::require(nxd::state_text(again) == written, "a state comes back as it was written");
 }
 
-std::string own_text() {
+/// A state, and that state with a lie of each kind.
+std::vector<std::string> own_texts() {
   OwnState state;
   state.u = ~0ULL;
   state.d = std::numeric_limits<double>::infinity();
+  state.text = "x";
+  auto const small = nxd::state_text(state);
   state.inner["x"].resize(2);
-  return nxd::state_text(state);
+  std::vector<std::string> all{"u" + nxd::state_text(state), "u[]", "u{\"yes\":1}"};
+  struct Lie {
+    std::string from, to;
+  };
+  for (auto const& [from, to] :
+       std::vector<Lie>{{"\"inf\"", "\"-inf\""},
+                        {"\"inf\"", "\"nan\""},
+                        {"\"inf\"", "3"},
+                        {"\"inf\"", "\"inf \""},
+                        {"\"f\":0.5", "\"f\":1e39"},
+                        {"\"i\":-1", "\"i\":-129"},
+                        {"\"18446744073709551615\"", "\"3\""},
+                        {"\"text\":\"x\"", "\"text\":null"},
+                        {"\"text\":\"x\"", "\"text\":1"},
+                        {"[1,[true,2.0]]", "[1,[true,2.0]],[1,[true,2.0]]"},
+                        {"\"seen\":[1,2]", "\"seen\":[1,1]"},
+                        {"\"two\":[1.0,2.0]", "\"two\":[1.0]"},
+                        {"[1,-1.0]", "[1]"},
+                        {"[1,-1.0]", "[1,-1.0,0]"},
+                        {"\"yes\":true", "\"yes\":true,\"no\":1"},
+                        {"\"yes\":true", "\"yes\":true,\"yes\":true"},
+                        {"\"yes\":true", "\"yes\":null"}}) {
+    auto lie = small;
+    lie.replace(lie.find(from), from.size(), to);
+    all.push_back("u" + lie);
+  }
+  return all;
 }
 
 /// The tensors of a model that passes its check can be counted.
@@ -111,17 +151,13 @@ std::vector<std::string> fuzz::seeds() {
   auto lines = nxd::to_json(step) + "\n";
   step.loss = std::numeric_limits<double>::quiet_NaN();
   lines += nxd::to_json(step);
-  return {
+  std::vector<std::string> all{
       "c" + nxd::to_json(nxd::LlamaConfig{}),
       "c" + nxd::to_json(scaled),
       "c{\"rope_scaling\":{\"type\":\"yarn\"}}",
       "c{\"mlp_bias\":true}",
       "c{\"model_type\":\"gpt\"}",
       "s" + nxd::to_text(nxd::LlamaState{}),
-      "u" + own_text(),
-      "u{\"yes\":1}",
-      "u[]",
-      "u{\"d\":\"-inf\",\"entries\":[[1,[true,1]],[1,[true,1]]]}",
       "m" + nxd::to_text(machine),
       "t" + nxd::trace_text(std::span(&trace, 1), {{"ranks", "2"}}),
       "l" + lines,
@@ -130,7 +166,10 @@ std::vector<std::string> fuzz::seeds() {
       "j{\"c\":[18446744073709551615]}",
       "j{\"a\":1,\"a\":2}",
       "j" + std::string(65, '['),
-      "j{\"c\":[1,\"9007199254740993\"],\"a\":[null,true,false,-1,0.5,1e300],\"b\":{\"\\u00e9\\n\":\"\"}}"};
+      "j{\"c\":[1,\"9007199254740993\"],\"a\":[null,true,false,-1,0.5,1e300],\"b\":{\"\\u00e9\\n\":\"\"}}",
+      "j{\"" + std::string(39, 'k') + "\\u00e9\":{\"a\":1,\"a\":2}}"};
+  for (auto& text : own_texts()) all.push_back(std::move(text));
+  return all;
 }
 
 std::vector<std::string> fuzz::words() {

@@ -61,6 +61,9 @@ std::vector<std::string> fuzz::seeds() {
                         {"\"offset\":96", "\"offset\":64"},
                         {"\"start\":[0,2]", "\"start\":[0,1]"},
                         {"\"extent\":[4,4]", "\"extent\":[]"},
+                        {"\"extent\":[4,4]", "\"extent\":[4,3]"},
+                        {"\"extent\":[4,4]", "\"extent\":[3,4]"},
+                        {"\"extent\":[4,4]", "\"extent\":[2,5]"},
                         {"\"shape\":[4,6]", "\"shape\":[0,6]"}}) {
     auto lie = json;
     lie.replace(lie.find(from), from.size(), to);

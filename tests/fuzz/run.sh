@@ -15,7 +15,6 @@ mkdir "$folder/corpus"
 NXD_FUZZ_START=$folder "$program"
 
 runs=200000 seconds=120
-if [[ $name == config_fuzz ]]; then seconds=20; fi  # a few hundred a second: it reads all keys
 if [[ ${NXD_FULL:-} == 1 ]]; then runs=10000000 seconds=300; fi
 seed=${NXD_SEED:-$((RANDOM * 32768 + RANDOM + 1))}
 echo "$name: seed $seed (NXD_SEED=$seed repeats it), $runs inputs or $seconds s"

@@ -153,7 +153,8 @@ inline LoadedConfig bind_config(Node const& tree, Broken rules = Broken::refuse)
   if (root.kind != Node::Kind::map)
     refuse(root.where, "the configuration is " + shown(root) + ", but keys are wanted");
   LoadedConfig out;
-  detail::KeyCheck{}.run(root, "", out.ignored);
+  static detail::KeyCheck const known;
+  known.run(root, "", out.ignored);
   detail::Binder binder(root);
   describe(binder, out.config);
   for (auto const& [path, text] : complaints(out.config)) {
