@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/wait.h>
+
+#include <csignal>
+
 #include <doctest/doctest.h>
 
 #include <nxd/checkpoint/huggingface.hpp>
 #include <nxd/checkpoint/save.hpp>
 
 #include "parts.hpp"
+#include "watched.hpp"
 
 namespace {
 
@@ -90,6 +95,48 @@ TEST_CASE("a tensor that a folder lacks, or has in another shape, is named") {
                        nxd::ConfigError);
   CHECK_THROWS_WITH_AS(opened.fill(held.pieces[1]), doctest::Contains("[13, 8]"), nxd::ConfigError);
   CHECK_THROWS_AS(nxd::HuggingFaceFolder<nxd::PosixStorage>{none}, nxd::IoError);
+}
+
+TEST_CASE(
+    "an export killed at any time leaves nothing that is taken for a model, and is made again") {
+  parts::Folder folder;
+  auto const entry = saved(folder / "ckpt");
+  std::int64_t whole = 0, refused = 0;
+  for (std::int64_t kill = 0; whole == 0; ++kill) {
+    CAPTURE(kill);
+    auto const root = std::filesystem::path(folder / "out");
+    std::filesystem::remove_all(root);
+    nxd::PosixStorage from(folder / "ckpt"), to(root);
+    nxd::ExportOptions const options{{}, 900, {{"config.json", "{}"}}};
+    auto const child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      std::int64_t count = 0;
+      parts::Watched storage(root, [&](auto const&) {
+        if (count++ == kill) std::raise(SIGKILL);
+      });
+      nxd::export_huggingface(from, entry, storage, "hf", options);
+      ::_exit(0);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    if (std::filesystem::exists(root / "hf")) {
+      check_folder(root / "hf");
+      whole += WIFEXITED(status);
+      continue;
+    }
+    CHECK(WIFSIGNALED(status));
+    if (std::filesystem::exists(root))
+      for (auto const& left : std::filesystem::directory_iterator(root)) {
+        CHECK_THROWS_WITH_AS(check_folder(left.path()), doctest::Contains(left.path().c_str()),
+                             nxd::CorruptInput);
+        ++refused;
+      }
+    if (kill % 4 != 0) continue;
+    nxd::export_huggingface(from, entry, to, "hf", options);
+    check_folder(root / "hf");
+  }
+  CHECK(refused > 12);
 }
 
 TEST_CASE("the blocks of an export cover a tensor in the order of its elements") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <set>
@@ -104,6 +105,15 @@ void export_huggingface(From& from, std::string const& entry, To& to, std::strin
   });
 }
 
+/// A folder of weights is one, and not what an export has left that was killed: its files have
+/// their sizes from the beginning. @throws CorruptInput naming it
+inline void require_finished(std::string const& folder) {
+  auto const path = std::filesystem::absolute(folder).lexically_normal();
+  auto const name = path.has_filename() ? path.filename() : path.parent_path().filename();
+  if (name.string().starts_with(".tmp-"))
+    throw CorruptInput(folder + ": an export that did not end has left this; export once more");
+}
+
 /// A Hugging Face folder, opened: where each of its tensors lies. Names and shapes are as in its
 /// files.
 template <Storage S> class HuggingFaceFolder {
@@ -111,6 +121,7 @@ template <Storage S> class HuggingFaceFolder {
   /// Reads the index and all headers. @throws CorruptInput naming the file and tensor that is
   /// wrong, IoError if there is no model in the folder.
   explicit HuggingFaceFolder(S& storage) : storage_(&storage) {
+    require_finished(storage.where(""));
     bool indexed = false, single = false;
     for (auto const& found : storage.list("")) {
       indexed = indexed || found.name == safetensors_index_name;

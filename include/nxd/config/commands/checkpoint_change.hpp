@@ -42,6 +42,7 @@ struct ImportArguments {
 };
 
 inline void import_folder(ImportArguments const& a) {
+  require_finished(a.folder);
   PosixStorage from(a.folder);
   auto to = open_storage(a.directory);
   LlamaState state;
