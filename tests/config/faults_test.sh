@@ -93,6 +93,15 @@ unlike "model.optim.lr is 1e-04, not 0.001" run.yaml name=unlike "${other[@]}" d
 cp "$program" copy; printf 'x' >> copy
 unlike "rank 1 has another program than rank 0" run.yaml name=unlike : -np 1 ./copy train run.yaml name=unlike
 
+mkdir elsewhere; cp -r run.yaml text elsewhere; sed -i '1s/^/x/' elsewhere/text/sums.txt
+other=(: -np 1 -wdir "$PWD/elsewhere" "$program" train run.yaml name=unlike)
+unlike "rank 1 has another data set than rank 0: text/sums.txt is another file" run.yaml name=unlike "${other[@]}"
+cp text/sums.txt elsewhere/text; cp text/sums.txt elsewhere/text/more.txt
+unlike "rank 1 has another data set than rank 0: text/more.txt is on rank 1 alone" run.yaml name=unlike "${other[@]}"
+rm elsewhere/text/more.txt; echo '{"num_key_value_heads": 4}' > config.json; echo '{"num_key_value_heads": 2}' > elsewhere/config.json
+unlike "rank 1 has another model than rank 0: config.json is another file" run.yaml name=unlike model.model_config=config.json "${other[@]}" model.model_config=config.json
+[[ $(told_steps unlike) -eq 0 ]] || fail "unlike ranks take a step"
+
 # ---- a launcher that waits for itself ------------------------------------------------------------
 
 # It has had a rank, which is gone; it is ended after some seconds, and the run with it.

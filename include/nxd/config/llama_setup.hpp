@@ -106,6 +106,20 @@ inline double validation_share(TrainingConfig const& config) {
   return parts[1] / sum;
 }
 
+/// The files that `open_data` reads.
+inline std::vector<std::string> data_files(TrainingConfig const& config) {
+  std::vector<std::string> files;
+  auto const add = [&](std::string const& path) {
+    for (auto& file : find_files(path)) files.push_back(std::move(file));
+  };
+  if (config.data.train_dir) add(*config.data.train_dir);
+  if (config.data.val_dir) add(*config.data.val_dir);
+  if (!config.data.train_dir)
+    for (auto const& [share, prefix] : config.data.data_prefix)
+      for (auto const* ending : {".idx", ".bin"}) files.push_back(prefix + ending);
+  return files;
+}
+
 /// The samples that a configuration names, split into those trained on and those held out.
 /// @throws IoError, CorruptInput, ConfigError naming file or key
 inline Split open_data(TrainingConfig const& config, std::int64_t vocabulary) {

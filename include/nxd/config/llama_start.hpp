@@ -66,7 +66,14 @@ template <Communicator C> struct LlamaStart {
     });
     check_agreement(told, "table of products (NXD_GEMM_TABLE)", fingerprint(product_table()));
     check_agreement(told, "tokenizer", ByteTokenizer::fingerprint());
-    check_agreement(told, "data set", opened.front().train.fingerprint());
+    check_agreement(told, "model", hash(to_json(model)), [&] {
+      auto const& source = config.model.model_config;
+      return source ? std::vector{config_json_at(source->path)} : std::vector<std::string>{};
+    });
+    auto const& [train, validation] = opened.front();
+    check_agreement(told, "data set",
+                    hash(std::to_string(validation.fingerprint()), train.fingerprint()),
+                    [&] { return data_files(config); });
     return opened.front();
   }
 };

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <span>
 #include <sstream>
 #include <string>
@@ -9,6 +12,7 @@
 
 #include <nxd/checkpoint/agree.hpp>
 #include <nxd/checkpoint/crc32c.hpp>
+#include <nxd/checkpoint/digest.hpp>
 #include <nxd/comm/communicator.hpp>
 #include <nxd/core/random.hpp>
 #include <nxd/core/version.hpp>
@@ -64,6 +68,65 @@ void check_agreement(C& comm, std::string const& what, std::uint64_t fingerprint
     if (all[r] != all[0])
       throw ConfigError("rank " + std::to_string(r) + " has another " + what +
                         " than rank 0; start all ranks with the same files");
+}
+
+namespace detail {
+
+/// What a file holds, as far as ranks compare it: its size, and a CRC of its first and last 64 MiB.
+inline std::string file_line(std::string const& path) {
+  constexpr std::size_t most = std::size_t{64} << 20;
+  try {
+    MappedFile const file(path);
+    auto const bytes = file.bytes();
+    auto const sum = crc32c(bytes.first(std::min(bytes.size(), most))) ^
+                     hash(std::to_string(crc32c(bytes.last(std::min(bytes.size(), most)))));
+    return std::to_string(bytes.size()) + " bytes, " + hex(sum);
+  } catch (IoError const&) {
+    return "cannot be read";
+  }
+}
+
+/// The first file in which another rank's list and rank 0's differ, as a user would say it.
+inline std::string file_difference(std::string const& first, std::string const& other,
+                                   std::size_t rank) {
+  auto const files = [](std::string const& text) {
+    std::map<std::string, std::string> all;
+    std::istringstream in(text);
+    for (std::string path, line; std::getline(in, path) && std::getline(in, line);)
+      all[path] = line;
+    return all;
+  };
+  auto const ours = files(first), theirs = files(other);
+  for (auto const& [path, line] : ours) {
+    auto const found = theirs.find(path);
+    if (found == theirs.end()) return path + " is missing on rank " + std::to_string(rank);
+    if (found->second != line) return path + " is another file";
+  }
+  for (auto const& [path, line] : theirs)
+    if (!ours.contains(path)) return path + " is on rank " + std::to_string(rank) + " alone";
+  return {};
+}
+
+}  // namespace detail
+
+/// All ranks found the same under `what`, which is in `files`: they are looked at only if not.
+/// @throws ConfigError, on all ranks alike, naming the first rank that differs, and the file
+template <Communicator C>
+void check_agreement(C& comm, std::string const& what, std::uint64_t fingerprint,
+                     std::function<std::vector<std::string>()> const& files) {
+  auto const sums = gather_texts(comm, nxd::hex(fingerprint));
+  std::size_t rank = 0;
+  while (rank < sums.size() && sums[rank] == sums[0]) ++rank;
+  if (rank == sums.size()) return;
+  std::string mine;
+  together(comm, [&] {
+    for (auto const& file : files()) mine += file + "\n" + detail::file_line(file) + "\n";
+  });
+  auto const lists = gather_texts(comm, mine);
+  auto const difference = detail::file_difference(lists[0], lists[rank], rank);
+  throw ConfigError("rank " + std::to_string(rank) + " has another " + what + " than rank 0" +
+                    (difference.empty() ? "" : ": " + difference) +
+                    "; start all ranks with the same files");
 }
 
 /// A number for the program itself, byte by byte, and its version.
