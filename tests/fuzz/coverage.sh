@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Which lines of each parser its fuzz target reaches: compiles the targets anew, lets each find its way
 # (NXD_FUZZ_RUNS inputs, 60000), and prints, for each header, how many lines of the functions that are
-# called are reached, and which are not; with fewer than 95 % it fails. Functions that no target calls (those that write, or open files)
-# are told by the lines where they begin.
+# called are reached, and which are not; with fewer than 95 % it fails. Functions that no target calls
+# (those that write, or open files) are told by the lines where they begin.
 #
 #   coverage.sh [PARSER...]
 set -euo pipefail
