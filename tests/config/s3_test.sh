@@ -57,7 +57,12 @@ answers 0 "1 plus" generate "$runs/run" --prompt "1 plus" --max-tokens 5
 # ---- kill -9, and on -----------------------------------------------------------------------------
 
 child() { awk -v of="$1" '/^Pid:/ { pid = $2 } /^PPid:/ && $2 == of { print pid; exit }' /proc/[0-9]*/status 2> /dev/null; }
-for pause in 0.00 0.03 0.07; do
+seed=${NXD_SEED:-$$}
+RANDOM=$seed
+pauses=(0.00 0.03 0.07)
+for ((i = 3; i < ${NXD_FULL:+100} + 0; ++i)); do pauses+=("0.$(printf %03d $((RANDOM % 150)))"); done
+told=0
+for pause in "${pauses[@]}"; do
   before=$(grep -c . nxd_experiments/killed/metrics.jsonl 2> /dev/null || echo 0)
   "$mpirun" 2 "$program" train run.yaml name=killed trainer.max_steps=100000 \
     exp_manager.checkpoint_callback_params.every_n_train_steps=1 > log 2>&1 &
@@ -70,7 +75,12 @@ for pause in 0.00 0.03 0.07; do
   sleep "$pause"
   kill -9 "$(child "$(child "$job")")"
   wait "$job" && fail "a job with a killed rank ends with status 0"
+  at=$(sed -nE 's/.*resumed from .* at step ([0-9]+).*/\1/p' log)
+  [[ ${at:-0} -ge $told ]] || { fail "a run goes on from step ${at:-0}, but step $told was saved (seed $seed)"; show log; }
+  saved_now=$(sed -nE 's,^saved .*/step-0*([0-9]+)\.g.*,\1,p' log | tail -1)
+  told=${saved_now:-${at:-$told}}
 done
+echo "${#pauses[@]} kills during uploads, at step $told"
 answers 0 "newest" checkpoint list "$runs/killed"
 newest=$(sed -nE 's/^step-0*([0-9]+)\..* newest$/\1/p' log)
 [[ ${newest:-0} -ge 4 ]] || fail "killed runs have not saved step by step"
