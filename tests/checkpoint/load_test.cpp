@@ -256,6 +256,30 @@ TEST_CASE("a file that becomes visible late is waited for, and not for ever") {
                        doctest::Contains("/never: is missing"), nxd::CorruptInput);
 }
 
+TEST_CASE("what an entry has lacked for long is not waited for, and what is new is") {
+  for (bool const old : {true, false}) {
+    parts::Folder folder;
+    auto const root = fs::path(folder / "ckpt");
+    auto const first = parts::save_one(root, 1, 1), newest = parts::save_one(root, 2, 2);
+    fs::rename(root / newest / "MANIFEST.json", root / "later");
+    auto const then = fs::file_time_type::clock::now() - std::chrono::seconds(old ? 61 : 0);
+    for (auto const& found : fs::recursive_directory_iterator(root / newest))
+      fs::last_write_time(found.path(), then);
+    fs::last_write_time(root / newest, then);
+    nxd::Single comm;
+    nxd::PosixStorage storage(root);
+    auto const held = parts::empty(parts::Split::rows, 0, 1);
+    std::jthread const late([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      if (!old) fs::rename(root / "later", root / newest / "MANIFEST.json");
+    });
+    auto const began = std::chrono::steady_clock::now();
+    auto const loaded = nxd::resume(comm, storage, held.pieces);
+    CHECK(loaded->entry == (old ? first : newest));
+    CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(20));
+  }
+}
+
 /// Files that a network file system loses sight of: the first read of each fails.
 class Forgetful : public nxd::PosixStorage {
  public:

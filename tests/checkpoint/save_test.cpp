@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <atomic>
+#include <cmath>
+
 #include <doctest/doctest.h>
 
 #include <nxd/checkpoint/load.hpp>
 #include <nxd/checkpoint/save.hpp>
+#include <nxd/checkpoint/state.hpp>
 
 #include "parts.hpp"
 
@@ -104,13 +108,15 @@ TEST_CASE("parts that miss an element, or have it twice, are not saved") {
                                            nxd::save(two, storage, parts::request(all, 1));
                                          }),
                        doctest::Contains("have elements in common"), nxd::Error);
-  CHECK_THROWS_WITH_AS(
-      nxd::Threads::run(2,
-                        [&](auto two) {
-                          auto const mine = parts::filled(Split::rows, two.rank(), 2, 0);
-                          nxd::save(two, storage, parts::request(mine, 1 + two.rank()));
-                        }),
-      doctest::Contains("at another step"), nxd::Error);
+  CHECK_THROWS_WITH_AS(nxd::Threads::run(2,
+                                         [&](auto two) {
+                                           auto const mine =
+                                               parts::filled(Split::rows, two.rank(), 2, 0);
+                                           auto request = parts::request(mine, 1 + two.rank());
+                                           request.state = "{}";
+                                           nxd::save(two, storage, request);
+                                         }),
+                       doctest::Contains("at another step"), nxd::Error);
 }
 
 TEST_CASE("each save has a generation of its own, also of a step that was saved before") {
@@ -149,6 +155,60 @@ TEST_CASE("a full read-back finds the save sound") {
   CHECK(report.unlisted.empty());
   parts::write_file(folder / ("ckpt/" + saved.entry + "/model/extra"), "x");
   CHECK(nxd::verify(storage, saved.entry).unlisted == std::vector<std::string>{"model/extra"});
+}
+
+// -----------------------------------------------------------------------------
+
+/// A state of a trainer's own: the example of the header.
+struct Progress {
+  std::int64_t steps = 0;
+  std::map<std::string, double> rates;
+
+  template <class Archive> void serialize(Archive& a, unsigned) {
+    a& nxd::nvp("steps", steps) & nxd::nvp("rates", rates);
+  }
+};
+
+TEST_CASE("a state saved by any layout comes back to every rank of any other") {
+  for (std::int64_t const from : {1, 4})
+    for (std::int64_t const to : {2, 1}) {
+      parts::Folder folder;
+      nxd::Threads::run(from, [&](auto comm) {
+        nxd::PosixStorage storage(folder / "ckpt");
+        auto const held = parts::filled(Split::rows, comm.rank(), from, 3);
+        auto request = parts::request(held, 7);
+        request.state = nxd::state_text(Progress{7, {{"lr", 0.1}, {"decay", NAN}}});
+        nxd::save(comm, storage, request);
+      });
+      nxd::Threads::run(to, [&](auto comm) {
+        nxd::PosixStorage storage(folder / "ckpt");
+        auto held = parts::empty(Split::columns, comm.rank(), to);
+        auto const loaded = nxd::resume(comm, storage, held.pieces);
+        auto const state = nxd::parse_state<Progress>(loaded->state, loaded->entry);
+        if (state.steps != 7 || state.rates.at("lr") != 0.1 || !std::isnan(state.rates.at("decay")))
+          throw std::logic_error("state");
+      });
+    }
+}
+
+TEST_CASE("a rank that has another state is named, with the key, and nothing is saved") {
+  parts::Folder folder;
+  std::atomic<int> told = 0;
+  nxd::Threads::run(4, [&](auto comm) {
+    nxd::PosixStorage storage(folder / "ckpt");
+    auto const held = parts::filled(Split::rows, comm.rank(), 4, 3);
+    auto request = parts::request(held, 7);
+    request.state = nxd::state_text(Progress{7, {{"lr", comm.rank() == 2 ? 0.2 : 0.1}}});
+    try {
+      nxd::save(comm, storage, request);
+    } catch (nxd::Error const& e) {
+      std::string const said = e.what();
+      told += e.code == nxd::ExitCode::desync &&
+              said == "save: rank 2 has another state than rank 0: rates.lr: 0.1 and 0.2";
+    }
+  });
+  CHECK(told == 4);
+  CHECK_FALSE(std::filesystem::exists(folder / "ckpt"));
 }
 
 }  // namespace

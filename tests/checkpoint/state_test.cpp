@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
+#include <bit>
 #include <cmath>
 #include <deque>
 #include <limits>
 #include <list>
+#include <map>
 #include <optional>
 #include <set>
 #include <tuple>
 #include <unordered_map>
+#include <vector>
 
 #include <boost/serialization/nvp.hpp>
 #include <boost/serialization/split_member.hpp>
 #include <doctest/doctest.h>
 
-#include <nxd/checkpoint/load.hpp>
-#include <nxd/checkpoint/save.hpp>
 #include <nxd/checkpoint/state.hpp>
-
-#include "parts.hpp"
 
 namespace {
 
@@ -293,61 +292,6 @@ TEST_CASE("a type that has grown reads what was written before, and not what com
   CHECK(refusal<Grown>("{\"steps\":7,\"version\":3}") ==
         "state.json: has the version 3, this program reads 2; use a newer program");
   CHECK(refusal<Grown>("{\"steps\":7,\"ema\":1}") == "state.json: ema: is not known");
-}
-
-// ---- in a checkpoint
-// -----------------------------------------------------------------------------
-
-/// The example of the header.
-struct Progress {
-  std::int64_t steps = 0;
-  std::map<std::string, double> rates;
-
-  template <class Archive> void serialize(Archive& a, unsigned) {
-    a& nvp("steps", steps) & nvp("rates", rates);
-  }
-};
-
-TEST_CASE("a state saved by any layout comes back to every rank of any other") {
-  for (std::int64_t const from : {1, 4})
-    for (std::int64_t const to : {2, 1}) {
-      parts::Folder folder;
-      nxd::Threads::run(from, [&](auto comm) {
-        nxd::PosixStorage storage(folder / "ckpt");
-        auto const held = parts::filled(parts::Split::rows, comm.rank(), from, 3);
-        auto request = parts::request(held, 7);
-        request.state = nxd::state_text(Progress{7, {{"lr", 0.1}, {"decay", NAN}}});
-        nxd::save(comm, storage, request);
-      });
-      nxd::Threads::run(to, [&](auto comm) {
-        nxd::PosixStorage storage(folder / "ckpt");
-        auto held = parts::empty(parts::Split::columns, comm.rank(), to);
-        auto const loaded = nxd::resume(comm, storage, held.pieces);
-        auto const state = nxd::parse_state<Progress>(loaded->state, loaded->entry);
-        if (state.steps != 7 || state.rates.at("lr") != 0.1 || !std::isnan(state.rates.at("decay")))
-          throw std::logic_error("state");
-      });
-    }
-}
-
-TEST_CASE("a rank that has another state is named, with the key, and nothing is saved") {
-  parts::Folder folder;
-  std::atomic<int> told = 0;
-  nxd::Threads::run(4, [&](auto comm) {
-    nxd::PosixStorage storage(folder / "ckpt");
-    auto const held = parts::filled(parts::Split::rows, comm.rank(), 4, 3);
-    auto request = parts::request(held, 7);
-    request.state = nxd::state_text(Progress{7, {{"lr", comm.rank() == 2 ? 0.2 : 0.1}}});
-    try {
-      nxd::save(comm, storage, request);
-    } catch (nxd::Error const& e) {
-      std::string const said = e.what();
-      told += e.code == nxd::ExitCode::desync &&
-              said == "save: rank 2 has another state than rank 0: rates.lr: 0.1 and 0.2";
-    }
-  });
-  CHECK(told == 4);
-  CHECK_FALSE(std::filesystem::exists(folder / "ckpt"));
 }
 
 }  // namespace

@@ -2,13 +2,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <chrono>
 #include <ctime>
-#include <thread>
 
 #include <doctest/doctest.h>
 
-#include <nxd/checkpoint/load.hpp>
 #include <nxd/checkpoint/save.hpp>
 #include <nxd/checkpoint/sweep.hpp>
 
@@ -86,29 +83,6 @@ TEST_CASE("nothing else is touched: checkpoints, what was put aside, what others
                            "notes", ".tmp", ".hidden"})
     CHECK(fs::exists(begun.root / name));
   CHECK_FALSE(fs::exists(begun.root / ".tmp-1"));
-}
-
-TEST_CASE("what an entry has lacked for long is not waited for, and what is new is") {
-  for (bool const old : {true, false}) {
-    parts::Folder folder;
-    auto const root = fs::path(folder / "ckpt");
-    auto const first = parts::save_one(root, 1, 1), newest = parts::save_one(root, 2, 2);
-    fs::rename(root / newest / "MANIFEST.json", root / "later");
-    for (auto const& found : fs::recursive_directory_iterator(root / newest))
-      age(found.path(), old ? 61 : 0);
-    age(root / newest, old ? 61 : 0);
-    nxd::Single comm;
-    nxd::PosixStorage storage(root);
-    auto const held = parts::empty(parts::Split::rows, 0, 1);
-    std::jthread const late([&] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(300));
-      if (!old) fs::rename(root / "later", root / newest / "MANIFEST.json");
-    });
-    auto const began = std::chrono::steady_clock::now();
-    auto const loaded = nxd::resume(comm, storage, held.pieces);
-    CHECK(loaded->entry == (old ? first : newest));
-    CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(20));
-  }
 }
 
 /// A storage in which another job sweeps a save away before its second file is made.
