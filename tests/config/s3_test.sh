@@ -56,7 +56,7 @@ answers 0 "1 plus" generate "$runs/run" --prompt "1 plus" --max-tokens 5
 
 # ---- kill -9, and on -----------------------------------------------------------------------------
 
-child() { awk -v of="$1" '/^Pid:/ { pid = $2 } /^PPid:/ && $2 == of { print pid; exit }' /proc/[0-9]*/status 2> /dev/null; }
+child() { cat /proc/[0-9]*/status 2> /dev/null | awk -v of="$1" '/^Pid:/ { pid = $2 } /^PPid:/ && $2 == of { print pid }' | head -1; }
 seed=${NXD_SEED:-$$}
 RANDOM=$seed
 pauses=(0.00 0.03 0.07)
@@ -64,7 +64,7 @@ for ((i = 3; i < ${NXD_FULL:+100} + 0; ++i)); do pauses+=("0.$(printf %03d $((RA
 told=0
 for pause in "${pauses[@]}"; do
   before=$(grep -c . nxd_experiments/killed/metrics.jsonl 2> /dev/null || echo 0)
-  "$mpirun" 2 "$program" train run.yaml name=killed trainer.max_steps=100000 \
+  NXD_MPI_TIMEOUT=300 "$mpirun" 2 "$program" train run.yaml name=killed trainer.max_steps=100000 \
     exp_manager.checkpoint_callback_params.every_n_train_steps=1 > log 2>&1 &
   job=$!
   for ((i = 0; i < 3000; ++i)); do
