@@ -1,32 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
-#include <nxd/checkpoint/manifest_text.hpp>
+#include "../fuzz/sample_manifest.hpp"
 
 namespace {
 
-nxd::Manifest sample() {
-  nxd::Manifest m;
-  m.run_id = "r";
-  m.save_id = "s";
-  m.generation = 17;
-  m.step = std::int64_t{1} << 60;
-  m.info.layout = {{"dp", 2}, {"tp", 4}};
-  m.info.config_hash = "c";
-  m.info.health = {true, 0.1, 1e300};
-  m.files = {{"state.json", 10, {1}},
-             {"model/00000.safetensors", nxd::crc_chunk_bytes + 1, {0xffffffff, 2}}};
-  m.tensors[{"model", "w"}] = {nxd::DType::f32,
-                               {4, 6},
-                               {1, 2},
-                               {{{{0, 0}, {4, 2}}, "model/00000.safetensors", 64},
-                                {{{0, 2}, {4, 4}}, "model/00000.safetensors", 96}}};
-  return m;
-}
-
 /// A manifest's text with `from` replaced, and a right CRC.
 std::string altered(std::string const& from, std::string const& to) {
-  auto text = nxd::manifest_text(sample());
+  auto text = nxd::manifest_text(sample_manifest());
   auto const at = text.find(from);
   REQUIRE(at != std::string::npos);
   text.replace(at, from.size(), to);
@@ -35,19 +16,19 @@ std::string altered(std::string const& from, std::string const& to) {
 }
 
 TEST_CASE("a manifest is read as it was written, numbers of 60 bits and all") {
-  auto const m = nxd::parse_manifest(nxd::manifest_text(sample()), "M");
+  auto const m = nxd::parse_manifest(nxd::manifest_text(sample_manifest()), "M");
   CHECK(m.step == std::int64_t{1} << 60);
   CHECK(m.generation == 17);
-  CHECK(m.info.layout == sample().info.layout);
+  CHECK(m.info.layout == sample_manifest().info.layout);
   CHECK(m.info.health.grad_norm == 0.1);
   CHECK(m.info.health.loss == 1e300);
-  CHECK(m.files == sample().files);
-  CHECK(m.tensors == sample().tensors);
-  CHECK(nxd::manifest_text(m) == nxd::manifest_text(sample()));
+  CHECK(m.files == sample_manifest().files);
+  CHECK(m.tensors == sample_manifest().tensors);
+  CHECK(nxd::manifest_text(m) == nxd::manifest_text(sample_manifest()));
 }
 
 TEST_CASE("a manifest with any one byte changed, or cut anywhere, is refused") {
-  auto const text = nxd::manifest_text(sample());
+  auto const text = nxd::manifest_text(sample_manifest());
   for (std::size_t i = 0; i < text.size(); ++i) {
     auto changed = text;
     changed[i] = static_cast<char>(changed[i] ^ 4);

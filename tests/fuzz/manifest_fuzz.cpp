@@ -1,31 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nxd/checkpoint/manifest_text.hpp>
-
+#include "sample_manifest.hpp"
 #include "target.hpp"
-
-namespace {
-
-nxd::Manifest sample() {
-  nxd::Manifest m;
-  m.run_id = "r";
-  m.save_id = "s";
-  m.generation = 17;
-  m.step = std::int64_t{1} << 60;
-  m.info.layout = {{"dp", 2}, {"tp", 4}};
-  m.info.health = {true, 0.1, 1e300};
-  m.files = {{"state.json", 10, {1}},
-             {"model/00000.safetensors", nxd::crc_chunk_bytes + 1, {0xffffffff, 2}}};
-  m.tensors[{"model", "w"}] = {nxd::DType::f32,
-                               {4, 6},
-                               {1, 2},
-                               {{{{0, 0}, {4, 2}}, "model/00000.safetensors", 64},
-                                {{{0, 2}, {4, 4}}, "model/00000.safetensors", 96}}};
-  m.tensors[{"optim", "steps"}] = {
-      nxd::DType::i64, {}, {3, 4}, {{{{}, {}}, "model/00000.safetensors", 200}}};
-  return m;
-}
-
-}  // namespace
 
 /// First byte: 0 a whole manifest, else its JSON, to which the right CRC is added.
 void fuzz::read(std::string_view input) {
@@ -46,7 +21,7 @@ void fuzz::read(std::string_view input) {
 }
 
 std::vector<std::string> fuzz::seeds() {
-  auto const whole = nxd::manifest_text(sample());
+  auto const whole = nxd::manifest_text(sample_manifest());
   auto const json = whole.substr(0, whole.rfind("crc32c "));
   std::vector<std::string> all{std::string(1, '\0') + whole, "j" + json};
   struct Lie {

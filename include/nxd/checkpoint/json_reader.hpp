@@ -88,7 +88,7 @@ class JsonReader {
   template <class T> static void read_members(Json const& json, T& x, Place const& at) {
     JsonReader members(json, at);
     unsigned version = state_version<T>;
-    if constexpr (state_version < T >> 0) {
+    if constexpr (state_version<T> != 0) {
       if (members.members().contains("version"))
         members& nvp("version", version);
       else
