@@ -48,12 +48,12 @@ constexpr std::int64_t rows = 7, columns = 333, n = rows * columns;
 void on_every_machine(auto const& test) {
   for (auto const& [tiles, wide] : {std::pair{true, true}, {false, true}, {false, false}}) {
     amx_wanted() = tiles;
-    wide_wanted() = wide;
+    avx512_wanted() = wide;
     CAPTURE(has_amx());
-    CAPTURE(has_wide());
+    CAPTURE(has_avx512_bf16());
     test();
   }
-  amx_wanted() = wide_wanted() = true;
+  amx_wanted() = avx512_wanted() = true;
 }
 
 void check_attention(Attention const& s) {

@@ -17,6 +17,8 @@
 #include <new>
 #include <string_view>
 
+#include <nxd/tensor/kernels/avx512.hpp>
+
 namespace nxd {
 
 /// In how many bf16 numbers a float goes into a product. `one`: its nearest; relative error of a
@@ -34,9 +36,7 @@ inline bool request_amx() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & amx_bf16) == 0 || (d & amx_tile) == 0)
     return false;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bf16"))
-    return false;
+  if (!supports_avx512_bf16()) return false;
   constexpr long request_permission = 0x1023, tile_data = 18;
   return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 #else

@@ -1,25 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
-#include <cstdlib>
-#include <string_view>
-
 #include <nxd/tensor/kernels/amx.hpp>
+#include <nxd/tensor/kernels/avx512.hpp>
 #include <nxd/tensor/kernels/avx512_pack.hpp>
 #include <nxd/tensor/kernels/bf16_operand.hpp>
 
 namespace nxd {
-
-/// Whether this process may use AVX-512: by the processor's feature bits, never by its model.
-inline bool has_avx512() {
-#if defined(__x86_64__)
-  static bool const found = __builtin_cpu_supports("avx512f");
-  return found;
-#else
-  return false;
-#endif
-}
 
 /// Where a product of floats goes: z = alpha x y, or z += alpha x y; rows of z are `stride` apart.
 struct FloatResult {

@@ -20,7 +20,7 @@ struct Bf16Kernels : SimdKernels {
       f(SimdKernels{});
     } else {
 #if defined(__x86_64__)
-      if (has_wide()) return f(Bf16WideLines{});
+      if (has_avx512_bf16()) return f(Bf16WideLines{});
 #endif
       f(Bf16Lines{});
     }

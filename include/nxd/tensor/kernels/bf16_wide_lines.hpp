@@ -8,8 +8,9 @@
 #if defined(__x86_64__)
 namespace nxd {
 
-/// `Bf16Lines` by vectors of 512 bits, for processors that `has_wide()` knows. Results differ from
-/// those by what rounding allows, but for rounding by chance: that is the same bit for bit.
+/// `Bf16Lines` by vectors of 512 bits, for processors that `has_avx512_bf16()` knows. Results
+/// differ from those by what rounding allows, but for rounding by chance: that is the same bit for
+/// bit.
 struct Bf16WideLines : Bf16Lines {
   template <class X, class Y> static void cast(std::int64_t n, X const* x, Y* y) {
     SimdLines::in_pieces(n,

@@ -1,39 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
-#include <cstdlib>
-#include <string_view>
-
 #include <nxd/core/dtype.hpp>
 #include <nxd/tensor/kernels/amx_pack.hpp>
-
-namespace nxd {
-
-/// Whether vectors of 512 bits are to be used where they can be: not if the environment has
-/// NXD_AVX512=off, nor after `wide_wanted() = false`. For tests, and for comparisons.
-inline std::atomic<bool>& wide_wanted() {
-  static std::atomic<bool> wanted{[] {
-    auto const* const said = std::getenv("NXD_AVX512");
-    return said == nullptr || std::string_view(said) != "off";
-  }()};
-  return wanted;
-}
-
-/// Whether lines of bf16 are computed by vectors of 512 bits: they are wanted, and the processor
-/// has AVX-512 with bf16. What is below 1.2e-38 counts as zero then.
-inline bool has_wide() {
-#if defined(__x86_64__)
-  static bool const able =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bf16");
-  return able && wide_wanted().load(std::memory_order_relaxed);
-#else
-  return false;
-#endif
-}
-
-}  // namespace nxd
+#include <nxd/tensor/kernels/avx512.hpp>
 
 #if defined(__x86_64__)
 // Vectors of 16 floats, in which arithmetic is done, and of 32 bf16, in which numbers lie. Every

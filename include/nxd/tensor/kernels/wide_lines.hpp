@@ -8,7 +8,8 @@
 #if defined(__x86_64__)
 namespace nxd::detail {
 
-/// Lines of bf16 by vectors of 512 bits, one line at a time: see `Bf16Lines`. Needs `has_wide()`.
+/// Lines of bf16 by vectors of 512 bits, one line at a time: see `Bf16Lines`. Needs
+/// `has_avx512_bf16()`.
 struct WideLines {
   /// y = x / sqrt(mean(x^2) + epsilon) * weight. @return what x is multiplied by
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static float rms_norm(
