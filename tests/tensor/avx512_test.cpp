@@ -72,8 +72,8 @@ TEST_CASE("products by AVX-512 are those in double, of any shape, however operan
   struct Sizes {
     std::int64_t m, n, k;
   };
-  std::vector<Sizes> all{{1, 1, 1},   {1, 33, 7},     {14, 32, 384}, {15, 31, 385},
-                         {28, 64, 0}, {113, 65, 400}, {5, 900, 771}, {230, 17, 1153}};
+  std::vector<Sizes> all{{1, 1, 1},      {1, 33, 7},    {14, 32, 384},   {15, 31, 385}, {28, 64, 0},
+                         {113, 65, 400}, {5, 900, 771}, {230, 17, 1153}, {17, 2085, 40}};
   for (std::int64_t edge = 1; edge <= 33; edge += 4) all.push_back({edge, 34 - edge, edge + 14});
   for (auto const& s : all)
     for (int form = 0; form < 4; ++form)
@@ -116,6 +116,13 @@ TEST_CASE(
                             {&alone, 1});
     CHECK(alone == one.back());
   }
+  // Of so many columns rows are packed, and for the last of them they are not.
+  Example const wide{17, 2085, 40, false, false};
+  auto const all = wide(std::vector<float>(17 * 2085), 2085, 1, false);
+  std::vector<float> last(17 * 30);
+  Avx512Product::multiply(17, 30, 40, wide.left(), wide.right().from(2055, 0), {last.data(), 30});
+  for (std::size_t i = 0; i < last.size(); ++i)
+    CHECK(last[i] == all[i / 30 * 2085 + 2055 + i % 30]);
   omp_set_num_threads(threads);
 }
 #endif

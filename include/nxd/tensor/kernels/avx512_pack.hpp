@@ -26,6 +26,12 @@ namespace nxd::detail {
 /// Rows of memory that are asked for while others are packed: hardware does not see the next ones.
 inline constexpr std::int64_t rows_ahead = 6;
 
+/// `lines` lines of an operand, `steps` long, that are soon to be read.
+inline Ahead ahead_of(FloatOperand const& x, std::int64_t lines, std::int64_t steps) {
+  if (x.k_stride == 1) return {x.at, x.line_stride, lines, steps};
+  return {x.at, x.k_stride, steps, lines};
+}
+
 /// Turns `lines` rows of memory, at most 16, `steps` long: a row of `out` for each step, `stride`
 /// apart.
 [[gnu::target("avx512f")]] inline void turn_rows(FloatOperand const& x, std::int64_t lines,

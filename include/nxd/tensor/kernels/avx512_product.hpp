@@ -17,7 +17,9 @@ struct FloatResult {
 };
 
 #if defined(__x86_64__)
-/// Products of floats by AVX-512, both operands packed: z[m, n] = sum over k of x[m, k] y[n, k].
+/// Products of floats by AVX-512: z[m, n] = sum over k of x[m, k] y[n, k]. The right operand is
+/// packed, the left one too where it is used often enough; what is to be packed next is asked for
+/// while sums are made.
 ///
 /// Sums go along k, a part of at most `deepest_sum` at a time: the order depends on k alone, so
 /// results depend neither on the number of threads nor on how operands lie. Needs `has_avx512()`.
@@ -36,11 +38,13 @@ class Avx512Product {
     depth_ = (detail::even_length(k, detail::deepest_sum) + 15) / 16 * 16;
   }
 
-  /// Left panels that are packed together, by a thread for itself: rows one by one, to stay in a
-  /// first-level cache; columns as many as make long pieces of the rows of memory.
+  /// Left panels of columns that are packed together, by a thread for itself: as many as make long
+  /// pieces of the rows of memory.
   static constexpr std::int64_t panels_at_a_time = 16;
-  /// What is packed of the left operand for all strips, if there are more than one.
+  /// What is packed of the left operand for all strips, if there are more than one, and of rows
+  /// if there are more columns than `few`: these are multiplied as they lie at hardly less a rate.
   static constexpr std::int64_t kept_floats = std::int64_t{4} << 20;
+  static constexpr std::int64_t few = 2048;
   /// What is packed of the right operand at a time: by a thread for itself, to stay in its
   /// second-level cache, and by all for all.
   static constexpr std::int64_t strip_floats = std::int64_t{240} << 10;
@@ -61,6 +65,9 @@ class Avx512Product {
       auto const at = [&](std::int64_t j) { return std::min(first + units * j / of * unit, last); };
       return {at(i), at(i + 1)};
     }
+    /// What follows it within another one, as long if there is so much.
+    Range next(Range const& all) const { return {last, std::min(last + count(), all.last)}; }
+    Range first_of(std::int64_t length) const { return {first, std::min(first + length, last)}; }
     /// Calls `work(part)` for parts of `length`.
     void each(std::int64_t length, auto const& work) const {
       for (auto i = first; i < last; i += length) work(Range{i, std::min(i + length, last)});
@@ -78,25 +85,35 @@ class Avx512Product {
     threads_ == 1 || n_ >= m_ ? by_columns() : by_rows();
   }
 
-  /// Each thread its columns, of which it packs a strip at a time.
+  /// Each thread its columns, of which it packs a strip at a time, while the next one is asked for.
   void by_columns() const {
     auto const* const left = packed_left();
     over_shares([&](int i) {
-      strips(Range{0, n_}.share(i, threads_, detail::sum_columns), [&](Range const& strip) {
+      auto const mine = Range{0, n_}.share(i, threads_, detail::sum_columns);
+      strips(mine, [&](Range const& strip) {
         Range{0, k_}.each(depth_, [&](Range const& steps) {
           auto* const packed = room<0>(strip_floats + detail::sum_columns * depth_);
           detail::pack_right(y_.from(strip.first, steps.first), strip.count(), steps.count(),
                              packed);
-          multiply({0, m_}, strip, steps, packed, left);
+          auto const next = steps.last < k_ ? ahead(y_, strip, {steps.last, k_})
+                                            : ahead(y_, strip.next(mine), {0, k_});
+          multiply({0, m_}, strip, steps, packed, left, next);
         });
       });
     });
   }
 
+  /// Of some lines of an operand, the first of the steps that are left.
+  detail::Ahead ahead(FloatOperand const& x, Range const& lines, Range const& steps) const {
+    return detail::ahead_of(x.from(lines.first, steps.first), lines.count(),
+                            std::min(steps.count(), depth_));
+  }
+
   /// All of the left operand, if that is worth it, else null.
   float const* packed_left() const {
     auto const floats = detail::parts_of(k_, depth_) * left_floats(depth_);
-    if (n_ <= threads_ * strip_columns() || floats > kept_floats) return nullptr;
+    auto const enough = x_.k_stride == 1 ? std::max(few, strip_columns()) : strip_columns();
+    if (n_ <= threads_ * enough || floats > kept_floats) return nullptr;
     auto* const packed = room<1>(floats);
     over_shares([&](int i) {
       auto const rows = Range{0, m_}.share(i, threads_, detail::sum_rows);
@@ -137,7 +154,7 @@ class Avx512Product {
         auto const rows = Range{0, m_}.share(i, threads_, 2);
         strips({0, n_}, [&](Range const& strip) {
           part.each(depth_, [&](Range const& steps) {
-            multiply(rows, strip, steps, at(steps, strip.first), nullptr);
+            multiply(rows, strip, steps, at(steps, strip.first), nullptr, {});
           });
         });
       });
@@ -156,29 +173,60 @@ class Avx512Product {
 
   /// Some rows, packed before if `kept` is not null, times a strip of columns, which is packed.
   void multiply(Range const& rows, Range const& columns, Range const& steps, float const* right,
-                float const* kept) const {
-    auto const panels = x_.k_stride == 1 ? 1 : panels_at_a_time;
-    rows.each(panels * detail::sum_rows, [&](Range const& block) {
+                float const* kept, detail::Ahead next) const {
+    if (kept == nullptr && x_.k_stride == 1)
+      return multiply_lying(rows, columns, steps, right, next);
+    constexpr auto block_rows = panels_at_a_time * detail::sum_rows;
+    rows.each(block_rows, [&](Range const& block) {
       auto const* left = kept + (kept == nullptr ? 0 : left_at(block, steps));
+      detail::Ahead soon;
       if (kept == nullptr) {
-        auto* const own = room<2>(panels * detail::left_panel_floats(depth_));
+        auto* const own = room<2>(panels_at_a_time * detail::left_panel_floats(depth_));
         detail::pack_left(x_.from(block.first, steps.first), block.count(), steps.count(), own);
         left = own;
+        soon = block.last < rows.last ? ahead(x_, block.next(rows), steps)
+                                      : ahead(x_, rows.first_of(block_rows), {steps.last, k_});
       }
       block.each(detail::sum_rows, [&](Range const& some) {
-        multiply_panel(detail::tile_kernels[static_cast<std::size_t>(some.count() - 1)], some,
-                       columns, steps, left, right);
+        multiply_panel(kernel_of(some), {left, detail::left_step}, some, columns, steps, right,
+                       soon, next);
         left += detail::left_panel_floats(steps.count());
       });
     });
   }
 
-  void multiply_panel(detail::TileKernel kernel, Range const& rows, Range const& columns,
-                      Range const& steps, float const* left, float const* right) const {
-    detail::SumTarget to{z_.at + rows.first * z_.stride + columns.first, z_.stride, 0, z_.alpha,
-                         z_.accumulate || steps.first > 0};
+  /// Rows as they lie.
+  void multiply_lying(Range const& rows, Range const& columns, Range const& steps,
+                      float const* right, detail::Ahead next) const {
+    rows.each(detail::sum_rows, [&](Range const& some) {
+      auto const from = x_.from(some.first, steps.first);
+      auto soon = ahead(x_, some.next(rows), steps);
+      if (some.count() == detail::sum_rows) {
+        multiply_panel(detail::row_kernel, {from.at, from.line_stride}, some, columns, steps, right,
+                       soon, next);
+      } else {
+        auto* const own = room<2>(detail::left_panel_floats(depth_));
+        detail::pack_left(from, some.count(), steps.count(), own);
+        multiply_panel(kernel_of(some), {own, detail::left_step}, some, columns, steps, right, soon,
+                       next);
+      }
+    });
+  }
+
+  static detail::TileKernel kernel_of(Range const& rows) {
+    return detail::tile_kernels[static_cast<std::size_t>(rows.count() - 1)];
+  }
+
+  /// `soon` and then `later` are asked for meanwhile.
+  void multiply_panel(detail::TileKernel kernel, detail::LeftSteps const& left, Range const& rows,
+                      Range const& columns, Range const& steps, float const* right,
+                      detail::Ahead& soon, detail::Ahead& later) const {
+    bool const adds = z_.accumulate || steps.first > 0;
+    auto* const at = z_.at + rows.first * z_.stride + columns.first;
+    detail::SumTarget to{at, z_.stride, 0, z_.alpha, adds, &soon};
     columns.each(detail::sum_columns, [&](Range const& some) {
       to.columns = some.count();
+      if (soon.done()) to.ahead = &later;
       kernel(steps.count(), left, right, to);
       to.at += detail::sum_columns;
       right += detail::sum_columns * steps.count();
