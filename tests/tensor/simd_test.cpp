@@ -123,26 +123,34 @@ TEST_CASE("attention and its pullback are those of plain loops") {
 }
 
 TEST_CASE("cross-entropy of a slice of the classes is that of plain loops, in place too") {
-  CrossEntropy const s{.rows = 19, .columns = 77, .valid = 70, .first = 40, .ignore_index = -100};
-  CrossEntropyOptions const options{0.1, 1e-3, 200};
-  Numbers x(size(s.rows * s.columns), 1, 4);
-  Numbers const scale(size(s.rows), 2);
-  std::vector<std::int32_t> labels(size(s.rows));
-  for (std::size_t r = 0; r < labels.size(); ++r)
-    labels[r] = r % 5 == 0 ? -100 : static_cast<std::int32_t>(r * 9);
-  Numbers stats(size(4 * s.rows)), sums(size(s.rows));
-  SimdKernels::cross_entropy_stats(s, x.f.data(), labels.data(), stats.f.data());
-  Plain::cross_entropy_stats(s, x.d.data(), labels.data(), stats.d.data());
-  CHECK(apart(stats) < 1e-6);
-  for (std::size_t r = 0; r < labels.size(); ++r) {
-    sums.d[r] = stats.d[4 * r] + std::log(stats.d[4 * r + 1]) + 0.1;
-    sums.f[r] = static_cast<float>(sums.d[r]);
-  }
-  SimdKernels::cross_entropy_pull(s, x.f.data(), labels.data(), sums.f.data(), scale.f.data(),
-                                  options, x.f.data());
-  Plain::cross_entropy_pull(s, x.d.data(), labels.data(), sums.d.data(), scale.d.data(), options,
-                            x.d.data());
-  CHECK(apart(x) < 5e-6);
+  for (bool const wide : {true, false})
+    for (std::int64_t const columns : {77, 9001}) {
+      avx512_wanted() = wide;
+      CAPTURE(has_avx512_bf16());
+      CAPTURE(columns);
+      CrossEntropy const s{
+          .rows = 19, .columns = columns, .valid = columns - 7, .first = 40, .ignore_index = -100};
+      CrossEntropyOptions const options{0.1, 1e-3, columns + 123};
+      Numbers x(size(s.rows * s.columns), 1, 4);
+      Numbers const scale(size(s.rows), 2);
+      std::vector<std::int32_t> labels(size(s.rows));
+      for (std::size_t r = 0; r < labels.size(); ++r)
+        labels[r] = r % 5 == 0 ? -100 : static_cast<std::int32_t>(r * 9);
+      Numbers stats(size(4 * s.rows)), sums(size(s.rows));
+      SimdKernels::cross_entropy_stats(s, x.f.data(), labels.data(), stats.f.data());
+      Plain::cross_entropy_stats(s, x.d.data(), labels.data(), stats.d.data());
+      CHECK(apart(stats) < 1e-6);
+      for (std::size_t r = 0; r < labels.size(); ++r) {
+        sums.d[r] = stats.d[4 * r] + std::log(stats.d[4 * r + 1]) + 0.1;
+        sums.f[r] = static_cast<float>(sums.d[r]);
+      }
+      SimdKernels::cross_entropy_pull(s, x.f.data(), labels.data(), sums.f.data(), scale.f.data(),
+                                      options, x.f.data());
+      Plain::cross_entropy_pull(s, x.d.data(), labels.data(), sums.d.data(), scale.d.data(),
+                                options, x.d.data());
+      CHECK(apart(x) < 5e-6);
+    }
+  avx512_wanted() = true;
 }
 
 TEST_CASE("updates are those of plain loops") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nxd/tensor/kernels/simd_vectors.hpp>
+#include <nxd/tensor/kernels/wide_loss.hpp>
 
 namespace nxd {
 
@@ -34,16 +35,13 @@ struct SimdLoss {
     using namespace detail;
     for_each_index(s.rows, 8 * s.rows * s.columns, [&](std::int64_t r) {
       auto const* const x = logits + r * s.columns;
-      auto const both = largest_and_sum(s.valid, x);
-      auto const top = both.first;
-      auto* const out = stats + 4 * r;
-      out[0] = top;
-      out[1] = sum_over(
-          s.valid, [&](std::int64_t i) { return xsimd::exp(load(x + i) - Lanes(top)); },
-          [&](std::int64_t i) { return std::exp(x[i] - top); });
+      auto const line = line_stats(s.valid, x);
       auto const label = labels[r] - s.first;
+      auto* const out = stats + 4 * r;
+      out[0] = line.top;
+      out[1] = line.powers;
       out[2] = label >= 0 && label < s.valid ? x[label] : 0;
-      out[3] = both.second;
+      out[3] = line.sum;
     });
   }
 
@@ -65,12 +63,7 @@ struct SimdLoss {
       }
       auto const sum = log_sum_exp[r];
       auto const factor = scale[r] * (1 + z * sum), less = scale[r] * share;
-      vectorize(
-          s.valid,
-          [&](std::int64_t i) {
-            store(d + i, Lanes(factor) * xsimd::exp(load(x + i) - Lanes(sum)) - Lanes(less));
-          },
-          [&](std::int64_t i) { d[i] = factor * std::exp(x[i] - sum) - less; });
+      line_slopes(s.valid, x, sum, factor, less, d);
       auto const label = labels[r] - s.first;
       if (label >= 0 && label < s.valid) d[label] -= scale[r] * (1 - smooth);
       std::fill_n(d + s.valid, s.columns - s.valid, 0.f);
@@ -106,6 +99,43 @@ struct SimdLoss {
         [&](std::int64_t i) {
           PlainUpdate<float>::adamw(s, 1, gradient + i, weight + i, mean + i, square + i);
         });
+  }
+
+ private:
+  /// The largest of n numbers, the sum of e^(x - the largest), their sum.
+  struct Stats {
+    float top, powers, sum;
+  };
+  static Stats line_stats(std::int64_t n, float const* x) {
+    using namespace detail;
+#if defined(__x86_64__)
+    if (has_avx512_bf16()) {
+      auto const wide = WideLoss::stats(n, x);
+      return {wide.top, wide.powers, wide.sum};
+    }
+#endif
+    auto const [top, sum] = largest_and_sum(n, x);
+    auto const zero = top;
+    return {top,
+            sum_over(
+                n, [&](std::int64_t i) { return xsimd::exp(load(x + i) - Lanes(zero)); },
+                [&](std::int64_t i) { return std::exp(x[i] - zero); }),
+            sum};
+  }
+
+  /// d = factor e^(x - sum) - less
+  static void line_slopes(std::int64_t n, float const* x, float sum, float factor, float less,
+                          float* d) {
+    using namespace detail;
+#if defined(__x86_64__)
+    if (has_avx512_bf16()) return WideLoss::slopes(n, x, sum, factor, less, d);
+#endif
+    vectorize(
+        n,
+        [&](std::int64_t i) {
+          store(d + i, Lanes(factor) * xsimd::exp(load(x + i) - Lanes(sum)) - Lanes(less));
+        },
+        [&](std::int64_t i) { d[i] = factor * std::exp(x[i] - sum) - less; });
   }
 };
 

@@ -10,8 +10,8 @@
 #if defined(__x86_64__)
 namespace nxd::detail {
 
-/// Cross-entropy and rounding by vectors of 512 bits, one line at a time: see `Bf16Lines`. Needs
-/// `has_wide()`.
+/// Cross-entropy and rounding by vectors of 512 bits, one line at a time: see `Bf16Lines`, and for
+/// floats `SimdLoss`. Needs `has_avx512_bf16()`.
 struct WideLoss {
   /// Of a line: the largest, the sum of e^(x - the largest), the sum.
   struct Stats {
@@ -54,6 +54,35 @@ struct WideLoss {
     }
   }
 
+  /// Of a line of floats: piece by piece, each of which stays in a first-level cache.
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Stats stats(std::int64_t n,
+                                                                     float const* x) {
+    constexpr std::int64_t piece = 4096;
+    Stats all{-std::numeric_limits<float>::infinity(), 0, 0};
+    for (std::int64_t i = 0; i < n; i += piece) {
+      auto const count = std::min(piece, n - i);
+      auto const [top, sum] = top_and_sum(count, x + i);
+      if (top > all.top) {
+        all.powers *= std::exp(all.top - top);
+        all.top = top;
+      }
+      all.powers += powers(count, x + i, all.top);
+      all.sum += sum;
+    }
+    return all;
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void slopes(std::int64_t n, float const* x,
+                                                                     float sum, float factor,
+                                                                     float less, float* d) {
+    auto const zero = _mm512_set1_ps(sum), times = _mm512_set1_ps(factor),
+               minus = _mm512_set1_ps(less);
+    for (std::int64_t i = 0; i < n; i += 16) {
+      auto const some = first_lanes(n - i);
+      auto const power = exp_of<Near::as_float>(_mm512_sub_ps(read16(x + i, some), zero));
+      write16(_mm512_fmsub_ps(times, power, minus), d + i, some);
+    }
+  }
+
   /// y = one of the two bf16 around x, by the noise of numbers `first`, `first` + 1, ...: what
   /// `to_bf16_stochastic` makes of it, bit for bit.
   static void round_by(Noise const& noise, std::uint64_t first, std::int64_t n, float const* x,
@@ -85,6 +114,48 @@ struct WideLoss {
     }
     auto total = sum_of(_mm512_add_ps(even, odd));
     for (auto i = whole; i < n; ++i) total += std::exp(to_float(x[i]) - top);
+    return total;
+  }
+
+  struct TopAndSum {
+    float top, sum;
+  };
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static TopAndSum top_and_sum(std::int64_t n,
+                                                                               float const* x) {
+    __m512 tops[4], sums[4];
+    for (int j = 0; j < 4; ++j) {
+      tops[j] = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+      sums[j] = _mm512_setzero_ps();
+    }
+    auto const whole = n / 64 * 64;
+    for (std::int64_t i = 0; i < whole; i += 64)
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        auto const v = read16(x + i + 16 * j);
+        tops[j] = larger(tops[j], v);
+        sums[j] = _mm512_add_ps(sums[j], v);
+      }
+    auto top = top_of(larger(larger(tops[0], tops[1]), larger(tops[2], tops[3])));
+    auto sum =
+        sum_of(_mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+    for (auto i = whole; i < n; ++i) {
+      top = std::max(top, x[i]);
+      sum += x[i];
+    }
+    return {top, sum};
+  }
+
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static float powers(std::int64_t n,
+                                                                      float const* x, float top) {
+    auto const zero = _mm512_set1_ps(top);
+    auto even = _mm512_setzero_ps(), odd = even;
+    auto const whole = n / 32 * 32;
+    for (std::int64_t i = 0; i < whole; i += 32) {
+      even = _mm512_add_ps(even, exp_of<Near::as_float>(_mm512_sub_ps(read16(x + i), zero)));
+      odd = _mm512_add_ps(odd, exp_of<Near::as_float>(_mm512_sub_ps(read16(x + i + 16), zero)));
+    }
+    auto total = sum_of(_mm512_add_ps(even, odd));
+    for (auto i = whole; i < n; ++i) total += std::exp(x[i] - top);
     return total;
   }
 
