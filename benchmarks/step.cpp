@@ -6,10 +6,11 @@
 //   step [15m|125m|gpt2] [STEPS] [--json] [--bf16x3|--bf16]      threads: OMP_NUM_THREADS
 //   mpirun -np N step ...                                        data parallel: N times the batch
 //
-// The floor is the step's FLOPs at the rate of one large product, measured in the same run between
-// steps. --bf16x3 makes products of floats split in two, on AMX; --bf16 trains in bf16, with
-// masters. gpt2 has the products of GPT-2 124M on 4 samples of 64 tokens: a gated unit of 2048 for
-// a plain one of 3072, embedding and head one table.
+// Two floors, measured in the same run between steps: the step's FLOPs at the rate of one large
+// product, and its products one by one, of the lengths that they have. --bf16x3 makes products of
+// floats split in two, on AMX; --bf16 trains in bf16, with masters. gpt2 has the products of GPT-2
+// 124M on 4 samples of 64 tokens: a gated unit of 2048 for a plain one of 3072, embedding and head
+// one table.
 
 #include <sys/resource.h>
 
@@ -45,6 +46,42 @@ template <class Backend> double gemm_rate() {
   auto const run = [&] { Backend::kernels::multiply(p, x.data(), y.data(), z.data(), false); };
   run();
   return 2e-9 * n * n * n / std::min(seconds(run), seconds(run));
+}
+
+/// Seconds that the products of a step's layers take, each by itself: y, dx and dw.
+template <class Backend> double product_seconds(LlamaConfig const& c, std::int64_t tokens) {
+  using E = typename Backend::element;
+  auto const heads = c.num_attention_heads + 2 * c.num_key_value_heads;
+  auto const chunk = TokensAtATime{}.of(tokens, c.hidden_size,
+                                        c.vocab_size * static_cast<std::int64_t>(sizeof(E)));
+  struct Layer {
+    detail::HeadProducts sizes;
+    std::int64_t count;
+  };
+  auto const layers = c.num_hidden_layers;
+  Layer const all[] = {{{tokens, heads * c.head_dim, c.hidden_size}, layers},
+                       {{tokens, c.hidden_size, c.num_attention_heads * c.head_dim}, layers},
+                       {{tokens, 2 * c.intermediate_size, c.hidden_size}, layers},
+                       {{tokens, c.hidden_size, c.intermediate_size}, layers},
+                       {{chunk, c.vocab_size, c.hidden_size}, tokens / chunk}};
+  double sum = 0;
+  for (auto const& [sizes, count] : all) {
+    auto const numbers = [](std::int64_t n) {
+      return std::vector<E>(static_cast<std::size_t>(n), narrow<E>(.5));
+    };
+    auto x = numbers(sizes.tokens * sizes.features), y = numbers(sizes.tokens * sizes.classes);
+    auto const w = numbers(sizes.classes * sizes.features);
+    std::vector<accumulator_t<E>> dw(w.size());
+    using K = typename Backend::kernels;
+    auto const run = [&, &sizes = sizes] {
+      K::multiply(sizes.logits(), x.data(), w.data(), y.data(), false);
+      K::multiply(sizes.inputs(), y.data(), w.data(), x.data(), false);
+      K::multiply(sizes.weights(), y.data(), x.data(), dw.data(), false);
+    };
+    run();
+    sum += static_cast<double>(count) * std::min(seconds(run), seconds(run));
+  }
+  return sum;
 }
 
 struct Job {
@@ -87,34 +124,38 @@ template <class Backend> void measure(Mpi comm, std::string const& size, int ste
   step();
   step();
   auto const requests = this_arena().requests();
-  world.ledger = {};
-  std::vector<double> times, rates;
-  for (int i = 0; i < steps; ++i) {
-    times.push_back(seconds(step));
-    rates.push_back(gemm_rate<Backend>());
-  }
-  auto const flops = static_cast<double>(world.ledger.flops) / steps;
-  auto const ms = median(times) * 1e3, floor = flops / (median(rates) * 1e9) * 1e3;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   auto const peak = static_cast<double>(usage.ru_maxrss) / 1024;
+  world.ledger = {};
+  std::vector<double> times, rates, alone;
+  for (int i = 0; i < steps; ++i) {
+    times.push_back(seconds(step));
+    rates.push_back(gemm_rate<Backend>());
+    if (i < 3) alone.push_back(product_seconds<Backend>(config, mine));
+  }
+  auto const flops = static_cast<double>(world.ledger.flops) / steps;
+  auto const ms = median(times) * 1e3, products = median(alone) * 1e3,
+             floor = flops / (median(rates) * 1e9) * 1e3;
   auto const asked = this_arena().requests() - requests;
   if (comm.rank() != 0) return;
   if (json)
     std::printf(
         "{\"benchmark\": \"step\", \"size\": \"%s\", \"ms\": %.2f, \"tokens_per_s\": %.1f, "
         "\"gflop\": %.2f, "
-        "\"floor_ms\": %.2f, \"of_floor\": %.4f, \"peak_mb\": %.1f}\n",
+        "\"floor_ms\": %.2f, \"of_floor\": %.4f, \"products_ms\": %.2f, \"of_products\": %.4f, "
+        "\"peak_mb\": %.1f}\n",
         size.c_str(), ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, floor, floor / ms,
-        peak);
+        products, products / ms, peak);
   else
     std::printf(
         "%s: %.1f ms a step, %.0f tokens/s, %.1f GFLOP at %.1f GFLOP/s\n"
-        "products alone: %.1f ms at %.1f GFLOP/s, %.2f of the step\n"
+        "as one large product: %.1f ms at %.1f GFLOP/s, %.2f of the step\n"
+        "its products alone: %.1f ms, %.2f of the step\n"
         "memory: peak %.0f MB, of which live in the arena %.0f MB; requests to the system in these "
         "steps: %zu\n",
         size.c_str(), ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, flops * 1e-6 / ms,
-        floor, median(rates), floor / ms, peak,
+        floor, median(rates), floor / ms, products, products / ms, peak,
         static_cast<double>(this_arena().meter().peak().total()) / (1 << 20), asked);
 }
 
