@@ -3,14 +3,14 @@
 // How long is a training step of a Llama, and how far is it from the matrix products that it is
 // made of?
 //
-//   step [15m|125m|gpt2] [STEPS] [--json] [--bf16x3|--bf16]      threads: OMP_NUM_THREADS
-//   mpirun -np N step ...                                        data parallel: N times the batch
+//   step [15m|125m|gpt2] [STEPS] [--json] [--products] [--bf16x3|--bf16]
+//   mpirun -np N step ...                                data parallel: N times the batch
 //
-// Two floors, measured in the same run between steps: the step's FLOPs at the rate of one large
-// product, and its products one by one, of the lengths that they have. --bf16x3 makes products of
-// floats split in two, on AMX; --bf16 trains in bf16, with masters. gpt2 has the products of GPT-2
-// 124M on 4 samples of 64 tokens: a gated unit of 2048 for a plain one of 3072, embedding and head
-// one table.
+// The floor is the step's FLOPs at the rate of one large product, measured in the same run between
+// steps; with --products also its products one by one, of the lengths that they have. Threads:
+// OMP_NUM_THREADS. --bf16x3 makes products of floats split in two, on AMX; --bf16 trains in bf16,
+// with masters. gpt2 has the products of GPT-2 124M on 4 samples of 64 tokens: a gated unit of 2048
+// for a plain one of 3072, embedding and head one table.
 
 #include <sys/resource.h>
 
@@ -79,7 +79,7 @@ template <class Backend> double product_seconds(LlamaConfig const& c, std::int64
       K::multiply(sizes.weights(), y.data(), x.data(), dw.data(), false);
     };
     run();
-    sum += static_cast<double>(count) * std::min(seconds(run), seconds(run));
+    sum += static_cast<double>(count) * seconds(run);
   }
   return sum;
 }
@@ -109,7 +109,14 @@ Job job_of(std::string_view size) {
   return job;
 }
 
-template <class Backend> void measure(Mpi comm, std::string const& size, int steps, bool json) {
+struct Options {
+  std::string size;
+  int steps;
+  bool json, products;
+};
+
+template <class Backend> void measure(Mpi comm, Options const& options) {
+  auto const& [size, steps, json, with_products] = options;
   auto [config, layout] = job_of(size);
   layout.data_parallel = comm.size();
   World<LlamaPlan, Backend, Mpi> world(make_plan(config, layout), comm);
@@ -132,31 +139,36 @@ template <class Backend> void measure(Mpi comm, std::string const& size, int ste
   for (int i = 0; i < steps; ++i) {
     times.push_back(seconds(step));
     rates.push_back(gemm_rate<Backend>());
-    if (i < 3) alone.push_back(product_seconds<Backend>(config, mine));
+    if (with_products) alone.push_back(product_seconds<Backend>(config, mine));
   }
   auto const flops = static_cast<double>(world.ledger.flops) / steps;
-  auto const ms = median(times) * 1e3, products = median(alone) * 1e3,
-             floor = flops / (median(rates) * 1e9) * 1e3;
+  auto const ms = median(times) * 1e3, floor = flops / (median(rates) * 1e9) * 1e3;
   auto const asked = this_arena().requests() - requests;
   if (comm.rank() != 0) return;
-  if (json)
+  auto const part = with_products ? median(alone) * 1e3 : 0;
+  if (json) {
     std::printf(
         "{\"benchmark\": \"step\", \"size\": \"%s\", \"ms\": %.2f, \"tokens_per_s\": %.1f, "
         "\"gflop\": %.2f, "
-        "\"floor_ms\": %.2f, \"of_floor\": %.4f, \"products_ms\": %.2f, \"of_products\": %.4f, "
-        "\"peak_mb\": %.1f}\n",
+        "\"floor_ms\": %.2f, \"of_floor\": %.4f, \"peak_mb\": %.1f",
         size.c_str(), ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, floor, floor / ms,
-        products, products / ms, peak);
-  else
-    std::printf(
-        "%s: %.1f ms a step, %.0f tokens/s, %.1f GFLOP at %.1f GFLOP/s\n"
-        "as one large product: %.1f ms at %.1f GFLOP/s, %.2f of the step\n"
-        "its products alone: %.1f ms, %.2f of the step\n"
-        "memory: peak %.0f MB, of which live in the arena %.0f MB; requests to the system in these "
-        "steps: %zu\n",
-        size.c_str(), ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, flops * 1e-6 / ms,
-        floor, median(rates), floor / ms, products, products / ms, peak,
-        static_cast<double>(this_arena().meter().peak().total()) / (1 << 20), asked);
+        peak);
+    if (with_products)
+      std::printf(", \"products_ms\": %.2f, \"of_products\": %.4f", part, part / ms);
+    std::printf("}\n");
+    return;
+  }
+  std::printf(
+      "%s: %.1f ms a step, %.0f tokens/s, %.1f GFLOP at %.1f GFLOP/s\n"
+      "as one large product: %.1f ms at %.1f GFLOP/s, %.2f of the step\n",
+      size.c_str(), ms, static_cast<double>(tokens) / ms * 1e3, flops * 1e-9, flops * 1e-6 / ms,
+      floor, median(rates), floor / ms);
+  if (with_products)
+    std::printf("its products alone: %.1f ms, %.2f of the step\n", part, part / ms);
+  std::printf(
+      "memory: peak %.0f MB, of which live in the arena %.0f MB; requests to the system in these "
+      "steps: %zu\n",
+      peak, static_cast<double>(this_arena().meter().peak().total()) / (1 << 20), asked);
 }
 
 }  // namespace
@@ -173,11 +185,9 @@ int main(int argc, char** argv) {
                                [&](std::string_view a) { return a == option; });
   };
   if (given("--bf16x3")) product_mode() = ProductMode::bf16x3;
+  Options const options{size, steps, given("--json"), given("--products")};
   return guard_main(argc, argv, [&](Mpi comm) {
-    if (given("--bf16"))
-      measure<XtBf16>(comm, size, steps, given("--json"));
-    else
-      measure<Xt>(comm, size, steps, given("--json"));
+    given("--bf16") ? measure<XtBf16>(comm, options) : measure<Xt>(comm, options);
     return 0;
   });
 }
