@@ -18,8 +18,8 @@ struct FloatResult {
 
 #if defined(__x86_64__)
 /// Products of floats by AVX-512: z[m, n] = sum over k of x[m, k] y[n, k]. The right operand is
-/// packed, the left one too where it is used often enough; what is to be packed next is asked for
-/// while sums are made.
+/// packed, the left one too where it is used often enough or threads are several; one thread asks
+/// for what it packs next while it makes sums.
 ///
 /// Sums go along k, a part of at most `deepest_sum` at a time: the order depends on k alone, so
 /// results depend neither on the number of threads nor on how operands lie. Needs `has_avx512()`.
@@ -38,8 +38,8 @@ class Avx512Product {
     depth_ = (detail::even_length(k, detail::deepest_sum) + 15) / 16 * 16;
   }
 
-  /// Left panels of columns that are packed together, by a thread for itself: as many as make long
-  /// pieces of the rows of memory.
+  /// Left panels that are packed together, by a thread for itself: rows one by one, to stay in a
+  /// first-level cache; columns as many as make long pieces of the rows of memory.
   static constexpr std::int64_t panels_at_a_time = 16;
   /// What is packed of the left operand for all strips, if there are more than one, and of rows
   /// if there are more columns than `few`: these are multiplied as they lie at hardly less a rate.
@@ -105,14 +105,19 @@ class Avx512Product {
 
   /// Of some lines of an operand, the first of the steps that are left.
   detail::Ahead ahead(FloatOperand const& x, Range const& lines, Range const& steps) const {
+    if (threads_ > 1) return {};
     return detail::ahead_of(x.from(lines.first, steps.first), lines.count(),
                             std::min(steps.count(), depth_));
   }
 
+  /// Whether rows of the left operand may be multiplied as they lie. Not by several threads: no
+  /// gain was seen there, of this or of asking ahead.
+  bool lies() const { return threads_ == 1 && x_.k_stride == 1; }
+
   /// All of the left operand, if that is worth it, else null.
   float const* packed_left() const {
     auto const floats = detail::parts_of(k_, depth_) * left_floats(depth_);
-    auto const enough = x_.k_stride == 1 ? std::max(few, strip_columns()) : strip_columns();
+    auto const enough = lies() ? std::max(few, strip_columns()) : strip_columns();
     if (n_ <= threads_ * enough || floats > kept_floats) return nullptr;
     auto* const packed = room<1>(floats);
     over_shares([&](int i) {
@@ -174,14 +179,14 @@ class Avx512Product {
   /// Some rows, packed before if `kept` is not null, times a strip of columns, which is packed.
   void multiply(Range const& rows, Range const& columns, Range const& steps, float const* right,
                 float const* kept, detail::Ahead next) const {
-    if (kept == nullptr && x_.k_stride == 1)
-      return multiply_lying(rows, columns, steps, right, next);
-    constexpr auto block_rows = panels_at_a_time * detail::sum_rows;
+    if (kept == nullptr && lies()) return multiply_lying(rows, columns, steps, right, next);
+    auto const panels = x_.k_stride == 1 ? 1 : panels_at_a_time;
+    auto const block_rows = panels * detail::sum_rows;
     rows.each(block_rows, [&](Range const& block) {
       auto const* left = kept + (kept == nullptr ? 0 : left_at(block, steps));
       detail::Ahead soon;
       if (kept == nullptr) {
-        auto* const own = room<2>(panels_at_a_time * detail::left_panel_floats(depth_));
+        auto* const own = room<2>(panels * detail::left_panel_floats(depth_));
         detail::pack_left(x_.from(block.first, steps.first), block.count(), steps.count(), own);
         left = own;
         soon = block.last < rows.last ? ahead(x_, block.next(rows), steps)
