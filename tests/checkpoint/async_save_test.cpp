@@ -248,18 +248,24 @@ TEST_CASE(
   CHECK(failed > 20);
 }
 
+/// What a run tells the process that is going to kill it.
+struct Told {
+  std::atomic<bool> saves = false;  ///< it has begun to
+  std::atomic<std::int64_t> committed = 0;
+};
+
 /// A run on two ranks that does nothing but save, from a step on, until it is killed.
-[[noreturn]] void save_for_ever(std::string const& directory, std::int64_t first,
-                                std::atomic<std::int64_t>& committed) {
+[[noreturn]] void save_for_ever(std::string const& directory, std::int64_t first, Told& told) {
   nxd::PosixStorage storage(directory);
   nxd::Threads::run(2, [&](auto comm) {
     Run<nxd::PosixStorage> run(storage, comm.rank(), 2);
+    if (comm.rank() == 0) told.saves = true;
     for (auto step = first;; ++step) {
       run.become(step);
       if (!run.save().under_way()) run.begin(comm, step);
       ::usleep(200);
       auto const end = run.save().poll(comm);
-      if (end && end->saved && comm.rank() == 0) committed = end->step;
+      if (end && end->saved && comm.rank() == 0) told.committed = end->step;
     }
   });
   ::_exit(0);
@@ -271,24 +277,25 @@ TEST_CASE(
   auto const seed = std::random_device()();
   CAPTURE(seed);
   std::mt19937 random(seed);
-  auto* const shared = ::mmap(nullptr, sizeof(std::atomic<std::int64_t>), PROT_READ | PROT_WRITE,
-                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  auto* const shared =
+      ::mmap(nullptr, sizeof(Told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   REQUIRE(shared != MAP_FAILED);
-  auto& committed = *new (shared) std::atomic<std::int64_t>(0);
+  auto& told = *new (shared) Told;
   parts::Folder folder;
   nxd::PosixStorage storage(folder / "ckpt");
   auto const length = save_meanwhile(storage, 2, 1)[0].seconds;
-  std::uniform_real_distribution<> moment(0, std::min(6 * length, 0.1));
+  std::uniform_real_distribution<> moment(0, std::min(6 * length, 1.0));
   std::int64_t newest = 1, progress = 0;
   for (int i = 0; i < kills; ++i) {
     auto const child = ::fork();
     REQUIRE(child >= 0);
-    if (child == 0) save_for_ever(folder / "ckpt", newest + 1, committed);
+    if (child == 0) save_for_ever(folder / "ckpt", newest + 1, told);
+    for (int waits = 0; !told.saves.exchange(false) && waits < 100000; ++waits) ::usleep(100);
     ::usleep(static_cast<::useconds_t>(moment(random) * 1e6));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     auto const found = resumed_step(folder / "ckpt");
-    CHECK(found >= committed);
+    CHECK(found >= told.committed);
     CHECK(found >= newest);
     progress += found > newest ? 1 : 0;
     newest = found;
@@ -296,7 +303,7 @@ TEST_CASE(
   }
   CHECK(progress > 0);
   MESSAGE(kills, " kills, the newest step then was ", newest);
-  ::munmap(shared, sizeof committed);
+  ::munmap(shared, sizeof told);
 }
 
 TEST_CASE(
