@@ -103,7 +103,14 @@ done
 
 if [[ -n ${NXD_FULL:-} ]]; then
   steps=200
-  "$mpirun" 2 "$program" train run.yaml name=steady $no_saves trainer.max_steps=$steps > log 2>&1 || die "a run does not end"
+  for n in 2 4; do
+    "$mpirun" $n "$program" train run.yaml name=steady-$n $no_saves trainer.max_steps=$steps > log 2>&1 || die "a run does not end"
+  done
+  # off NAME: the furthest that a run's losses are from those of one on 2 ranks
+  off() {
+    awk 'NR == FNR { loss[$1] = $2; next } { off = $2 / loss[$1] - 1; if (off < 0) off = -off; if (off > most) most = off }
+         END { printf "%.10f", most }' <(losses steady-2) <(losses "$1")
+  }
   told=0
   for ((trial = 0; trial < 20; ++trial)); do
     ranks_now=$((1 << RANDOM % 3))
@@ -115,8 +122,10 @@ if [[ -n ${NXD_FULL:-} ]]; then
   echo "20 kills on 1, 2 or 4 ranks, at step $told (seed $seed)"
   "$mpirun" 4 "$program" train run.yaml name=elastic trainer.max_steps=$steps > log 2>&1 || { fail "a killed run does not go on"; show log; }
   [[ $(losses elastic | wc -l) -eq $steps ]] || fail "steps are told twice, or not at all"
-  awk 'NR == FNR { loss[$1] = $2; next } { off = $2 - loss[$1]; if (off < 0) off = -off; if (off > 2e-6 * $2) exit 1 }' \
-    <(losses steady) <(losses elastic) || fail "on other ranks a run has other losses (seed $seed)"
+  # Sums of other orders round otherwise, which grows with the steps; other samples are off by a percent.
+  rounding=$(off steady-4) found=$(off elastic)
+  awk -v found="$found" -v most="$rounding" 'BEGIN { exit !(found <= 10 * most && most < 1e-4) }' ||
+    fail "on other ranks a run has other losses: $found off, and $rounding without kills (seed $seed)"
 fi
 
 passed
