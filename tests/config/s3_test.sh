@@ -13,7 +13,7 @@ server=${NXD_S3_SERVER:-s3rver}
 "start_$server"
 unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL_S3 AWS_DEFAULT_REGION AWS_SHARED_CREDENTIALS_FILE AWS_CONFIG_FILE
 unset http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY
-export HOME=$work AWS_REGION=us-east-1 NXD_S3_DEADLINE=10 NXD_S3_PART_MIB=5
+export HOME=$work AWS_REGION=us-east-1 NXD_S3_DEADLINE=10 NXD_S3_PART_MIB=5 NXD_MPI_TIMEOUT=100
 export AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 
 # ---- a run ---------------------------------------------------------------------------------------
