@@ -5,7 +5,8 @@
 #
 #   --full       long versions of tests that have one (they see NXD_FULL=1): more faults, kills and
 #                servers, each header alone, benchmarks; then the unit tests again under the address
-#                and the thread sanitizer (DIR-asan, DIR-tsan), and tests/mutations.sh
+#                sanitizer (DIR-asan), those with threads under the thread sanitizer (DIR-tsan), and
+#                tests/mutations.sh
 #   --build DIR  where to build (build/release)
 #   --help       this text
 #
@@ -41,11 +42,11 @@ stop_before_tests() {
 }
 
 # build_and_test PRESET DIRECTORY TARGET CONFIGURE_ARGUMENT...: adds to the counts. TARGET is `all`, or
-# `unit_tests` for those alone.
+# `unit_tests` or `threaded_tests` for those alone.
 build_and_test() {
   local preset=$1 directory=$2 target=$3; shift 3
   local filter=()
-  if [[ $target == unit_tests ]]; then filter=(-L unit); fi
+  case $target in unit_tests) filter=(-L unit) ;; threaded_tests) filter=(-L threads) ;; esac
   echo "== $preset: configure, build and test in $directory"
   configure "$preset" "$directory" -D NXD_BUILD_TESTS=ON "$@" > "$directory.log" 2>&1 ||
     { tail -20 "$directory.log" >&2; stop_before_tests "cmake cannot configure $directory"; }
@@ -100,7 +101,7 @@ unset NXD_FULL
 if [[ $full == yes ]]; then
   build_and_test asan "$build-asan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
   everything+=(-D NXD_WITH_OPENMP=OFF)
-  build_and_test tsan "$build-tsan" unit_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
+  build_and_test tsan "$build-tsan" threaded_tests "${everything[@]}" -D NXD_BUILD_BENCHMARKS=OFF
   echo "== mutations: what the headers are safe by is taken out, and tests must see it"
   if tests/mutations.sh; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 fi
