@@ -44,6 +44,7 @@ ends() {
   [[ $took -le 3000 ]] || why="takes $took ms"
   grep -aqE "$(words "$way" "$place")" log || why="no line has '$(words "$way" "$place")'"
   [[ -z $why ]] || { fail "$name: $why"; show log; }
+  echo "$took" >> ../times
 }
 for ((i = 0; i < 8; ++i)); do
   for ((j = 0; j < 8; ++j)); do
@@ -51,6 +52,7 @@ for ((i = 0; i < 8; ++i)); do
   done
 done
 wait
+[[ -e failures ]] || echo "$(wc -l < times) faults: each job ended within $(sort -n times | tail -1) ms"
 
 # ---- a run that is asked to end ------------------------------------------------------------------
 
@@ -83,6 +85,7 @@ asked() {
     grep -q "^nxd: asked to end, after step [1-5] of" log || { fail "$name: it is not told when it ends"; show log; }
     goes_on asked
   fi
+  echo "$name" >> ../asked
 }
 senders=(launcher mpirun rank)
 settings=("the start" "the load" "the optimizer" "the validation" "the save")
@@ -92,5 +95,6 @@ for ((i = 0; i < 3; ++i)); do
   done
 done
 wait
+[[ -e failures ]] || echo "$(wc -l < asked) requests to end: saved, and gone on from there"
 
 passed
