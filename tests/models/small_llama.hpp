@@ -37,6 +37,8 @@ struct Job {
   std::int64_t seq = 12;
   std::int64_t steps = 30;
   double rate = 3e-3;
+  bool tied = false;
+  GradientOverlap overlap = GradientOverlap::between_nodes;
 
   std::int64_t micro_batch() const { return global_batch / (dp * accumulate); }
 };
@@ -96,13 +98,14 @@ template <class Model> void keep_parameters(Model const& model, Outcome& outcome
 template <class Region, class Strategy, class Backend,
           template <class, class> class Attention = GroupedQueryAttention, class C>
 Outcome train_small(C comm, Job const& job, auto const& between, WeightPrecision precision = {}) {
-  auto const config = small_llama();
+  auto config = small_llama();
+  config.tie_word_embeddings = job.tied;
   World<LlamaPlan, Backend, C> world(
       make_plan(config, {job.dp, job.tp, job.micro_batch(), job.seq, 0}), comm);
   Llama<Region, decltype(world), Attention> const model(world, config);
   initialize(model, 5);
-  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0},
-                                                 precision);
+  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0}, precision,
+                                                 {}, job.overlap);
   auto const place = line<DP>(world.plan, comm.rank()).place;
   Outcome outcome;
   for (std::int64_t step = 0; step < job.steps; ++step) {

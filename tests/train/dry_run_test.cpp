@@ -13,46 +13,77 @@ using namespace nxd::test;
 
 namespace {
 
-/// What each of two steps costs a rank, its memory counted from before there was a model.
+/// What two steps come to: what each of them costs a rank, its memory counted from before there was
+/// a model, and what they say.
+struct Steps {
+  std::vector<StepCost> costs;
+  std::vector<double> losses, norms;
+};
+
 template <class Region, class Strategy, class Backend, class C>
-std::vector<StepCost> costs_of(C comm, PipelineJob const& job) {
+Steps steps_of(C comm, PipelineJob const& job) {
   World<LlamaPlan, Backend, Recorder<C>> world(
       make_plan(job.model(), {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}),
       Recorder<C>(comm));
   auto const model = make_pipelined<Region>(world, job);
-  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0});
-  std::vector<StepCost> costs;
+  initialize(model, 5);
+  Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0}, {}, {},
+                                                 job.overlap);
+  Steps steps;
   for (std::int64_t step = 0; step < 2; ++step) {
     auto const batches = microbatches(job.data(), step, line<DP>(world.plan, world.rank()).place,
                                       job.model().vocab_size);
-    costs.push_back(cost_of(world, [&] {
-      train_step(world, model, optimizer, std::span<Microbatch const>(batches), 3e-3);
+    steps.costs.push_back(cost_of(world, [&] {
+      auto const report =
+          train_step(world, model, optimizer, std::span<Microbatch const>(batches), 3e-3);
+      steps.losses.push_back(report.loss), steps.norms.push_back(report.grad_norm);
     }));
   }
-  return costs;
+  return steps;
 }
 
-template <class Region, class Strategy> void check_exact(PipelineJob const& job) {
+/// On every rank of a run on threads.
+template <class Region, class Strategy> std::vector<Steps> on_threads(PipelineJob const& job) {
+  std::vector<Steps> ranks(static_cast<std::size_t>(job.ranks()));
+  Threads::run(job.ranks(), [&](Threads::Rank rank) {
+    ranks[static_cast<std::size_t>(rank.rank())] = steps_of<Region, Strategy, Xt>(rank, job);
+  });
+  return ranks;
+}
+
+template <class Region, class Strategy> std::vector<Steps> check_exact(PipelineJob const& job) {
   CAPTURE(job.kind);
   CAPTURE(job.pp);
   CAPTURE(job.tp);
   CAPTURE(job.dp);
-  auto const n = static_cast<std::size_t>(job.ranks());
-  std::vector<std::vector<StepCost>> real(n);
-  Threads::run(job.ranks(), [&](Threads::Rank rank) {
-    real[static_cast<std::size_t>(rank.rank())] = costs_of<Region, Strategy, Xt>(rank, job);
-  });
-  for (std::size_t rank = 0; rank < n; ++rank) {
+  auto const ranks = on_threads<Region, Strategy>(job);
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     CAPTURE(rank);
-    auto const dry = costs_of<Region, Strategy, Dry<Xt>>(
+    auto const& real = ranks[rank].costs;
+    auto const [dry, losses, norms] = steps_of<Region, Strategy, Dry<Xt>>(
         Nobody(static_cast<std::int64_t>(rank), job.ranks()), job);
     for (std::size_t step = 0; step < 2; ++step) {
-      CHECK(dry[step].before.bytes == real[rank][step].before.bytes);
-      CHECK(dry[step].peak.bytes == real[rank][step].peak.bytes);
-      CHECK(dry[step].traffic == real[rank][step].traffic);
-      CHECK(dry[step].flops == real[rank][step].flops);
+      CHECK(dry[step].before.bytes == real[step].before.bytes);
+      CHECK(dry[step].peak.bytes == real[step].peak.bytes);
+      CHECK(dry[step].traffic == real[step].traffic);
+      CHECK(dry[step].flops == real[step].flops);
     }
     CHECK(dry[1].peak.total() > 0);
+  }
+  return ranks;
+}
+
+/// Sums that begin early send what the others do, and steps have their bits.
+template <class Region, class Strategy> void check_early(PipelineJob job) {
+  job.overlap = GradientOverlap::always;
+  auto const early = check_exact<Region, Strategy>(job);
+  job.overlap = GradientOverlap::never;
+  auto const late = on_threads<Region, Strategy>(job);
+  for (std::size_t rank = 0; rank < early.size(); ++rank) {
+    CHECK(early[rank].losses == late[rank].losses);
+    CHECK(early[rank].norms == late[rank].norms);
+    for (std::size_t step = 0; step < 2; ++step)
+      CHECK(early[rank].costs[step].traffic == late[rank].costs[step].traffic);
   }
 }
 
@@ -86,4 +117,16 @@ TEST_CASE("a dry run costs every rank what the run costs: state replicated") {
   check_exact<Duplicated, Strategy>({.kind = "1f1b", .pp = 1, .dp = 2, .microbatches = 2});
   check_exact<SequenceParallel<Seq>, Strategy>(
       {.kind = "zb-h1", .pp = 4, .tp = 2, .dp = 2, .tied = true, .recompute = none});
+}
+
+TEST_CASE("sums that begin early cost what a dry run says, and give the bits of the others") {
+  using Split = SequenceParallel<Seq>;
+  check_early<Duplicated, Zero1<AdamW>>({.kind = "1f1b", .pp = 1, .dp = 4, .microbatches = 2});
+  check_early<Duplicated, Zero1<AdamW>>(
+      {.kind = "interleaved", .pp = 2, .dp = 2, .chunks = 2, .tied = true, .recompute = full});
+  check_early<Split, Zero1<AdamW>>(
+      {.kind = "1f1b", .pp = 1, .tp = 2, .dp = 2, .tied = true, .recompute = selective});
+  check_early<Split, Zero1<AdamW>>({.kind = "zb-h1", .pp = 2, .dp = 3, .global_batch = 24});
+  check_early<Duplicated, Replicated<AdamW>>(
+      {.kind = "1f1b", .pp = 2, .dp = 3, .global_batch = 24});
 }

@@ -1,10 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <utility>
 
 #include <nxd/tensor/local.hpp>
+
+namespace nxd {
+
+/// Who is told, in the last backward passes of a step, that the gradient of a weight is whole: then
+/// it can be on its way while the passes go on. `whole` is called once for each weight, in the same
+/// order on all ranks that run the same operations.
+struct GradientWatch {
+  void* who = nullptr;
+  void (*whole)(void* who, void* cell) = nullptr;  ///< the cell is that of the weight's slot
+  void (*turn)(void* who) = nullptr;               ///< called after each operation
+};
+
+}  // namespace nxd
 
 namespace nxd::detail {
 
@@ -21,6 +35,7 @@ template <class G, class B> struct Cell {
   Local<G, B> gradient{};
   bool has_gradient = false;
   bool outlives_steps = false;  ///< a weight's: nothing within the step waits for it
+  std::int32_t last_uses = 0;   ///< those whose pullbacks are still to come: see `GradientWatch`
 
   constexpr Local<G, B>& sum() { return gradient; }
 };
@@ -34,6 +49,7 @@ struct Cell<G, B> {
   Local<sum_of_t<G>, B> total{};
   bool has_gradient = false;
   bool outlives_steps = false;
+  std::int32_t last_uses = 0;
 
   constexpr Local<sum_of_t<G>, B>& sum() { return total; }
 };
@@ -90,6 +106,34 @@ template <class B, class Work> struct Deferred final : Operation {
   }
 };
 
+/// Lies below an operation that uses a weight for the last time in a step, or for one of the last
+/// times, and so is pulled after it.
+template <class B> struct LastUse final : Operation {
+  GradientWatch const& watch;
+  void* cell;
+  std::int32_t& left;
+
+  using allocator = typename allocator_of<B, LastUse>::type;
+
+  template <class Cell>
+  constexpr LastUse(GradientWatch const& w, Cell* c) : watch(w), cell(c), left(c->last_uses) {
+    ++left;
+  }
+  constexpr ~LastUse() override {}  // spelled out for g++ 12
+
+  static constexpr LastUse* make(GradientWatch const& watch, auto* cell) {
+    return std::construct_at(allocator{}.allocate(1), watch, cell);
+  }
+  constexpr void pull() override {
+    if (left == 1) watch.whole(watch.who, cell);
+  }
+  constexpr void destroy() override {
+    --left;
+    std::destroy_at(this);
+    allocator{}.deallocate(this, 1);
+  }
+};
+
 }  // namespace nxd::detail
 
 namespace nxd {
@@ -112,13 +156,17 @@ class Tape {
   constexpr Operation* top() const { return last_; }
 
   /// Runs the pullbacks down to `end`, the last operation first. What has been pulled is forgotten:
-  /// nothing that is left can ask for it.
-  constexpr void pull_until(Operation* end) {
+  /// nothing that is left can ask for it. `turn()` is called after each.
+  constexpr void pull_until(Operation* end, auto const& turn) {
     while (last_ != end) {
       auto* const node = std::exchange(last_, last_->previous);
       node->pull();
       node->destroy();
+      turn();
     }
+  }
+  constexpr void pull_until(Operation* end) {
+    pull_until(end, [] {});
   }
   constexpr void drop_until(Operation* end) {
     while (last_ != end) std::exchange(last_, last_->previous)->destroy();

@@ -28,6 +28,9 @@ template <class X, class World> class Slot {
   /// The gradient of a weight, or of what else outlives the step: nothing in the step waits for it.
   constexpr bool outlives_steps() const { return cell_->outlives_steps; }
 
+  /// Where the gradient is gathered; what `GradientWatch` calls the weight.
+  constexpr Cell* cell() const { return cell_; }
+
   /// Adds g, which may be of floats where the gradient is of bf16. Every pullback ends here, so a
   /// wrong one does not compile.
   template <class G> constexpr void accumulate(Local<G, backend> const& g) const {

@@ -37,6 +37,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   Ledger ledger;
   Trace* trace = nullptr;              ///< where the time of actions is written, if anywhere
   Whereabouts* whereabouts = nullptr;  ///< where it is said what the rank is at, if anywhere
+  GradientWatch const* gradient_watch = nullptr;  ///< who asks for gradients early, if anybody
 
   constexpr explicit World(P p = {}) requires std::default_initializable<C> : plan(p) {}
   constexpr World(P p, C c) : plan(p), comm(std::move(c)) {}
@@ -97,6 +98,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   constexpr Var<Y, World> record(Local<Y, B> y, Pullback pullback, Slot<Xs, World> const&... from) {
     bool const wanted = sizeof...(from) == 0 || (from.wanted() || ...);
     if (!recording_ || !wanted) return {*this, std::move(y)};
+    if (watched()) (foresee(from), ...);
     using G = gradient_t<Y, mesh>;
     auto* const node = detail::Recorded<G, B, Pullback>::make(std::move(pullback));
     tape_.push(node);
@@ -117,7 +119,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   template <class Y, class G>
   constexpr void backward(Var<Y, World> const& y, Local<G, B> const& dy) {
     y.slot().accumulate(dy);
-    tape_.pull_until(nullptr);
+    backward_to(nullptr);
   }
 
   /// Likewise, from a loss, which the ranks share or are yet to sum; `scale` is its gradient.
@@ -133,7 +135,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   template <class Y>
   constexpr void backward(Slot<Y, World> const& y, Local<gradient_t<Y, mesh>, B> const& dy) {
     y.accumulate(dy);
-    tape_.pull_until(nullptr);
+    backward_to(nullptr);
   }
 
   /// A value that comes from elsewhere within the step, such as from the stage before:
@@ -176,9 +178,31 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
 
   /// The operations since `mark`; for regions that are computed anew in the backward pass.
   constexpr auto mark() const { return tape_.top(); }
-  constexpr void backward_to(detail::Operation* mark) { tape_.pull_until(mark); }
+  constexpr void backward_to(detail::Operation* mark) {
+    if (!watched()) return tape_.pull_until(mark);
+    tape_.pull_until(mark, [watch = gradient_watch] { watch->turn(watch->who); });
+  }
+
+  /// While what is returned lives, the step comes to weights for the last time, if `last`, in
+  /// forward and in backward passes that put off nothing: the gradient watch is told of gradients
+  /// that are whole. A weight that regions of `recompute` share is none of those.
+  constexpr auto last_uses(bool last) {
+    struct Restore {
+      bool& now;
+      bool before;
+      constexpr ~Restore() { now = before; }
+    };
+    return Restore{last_uses_, std::exchange(last_uses_, last)};
+  }
 
  private:
+  constexpr bool watched() const { return last_uses_ && gradient_watch != nullptr; }
+
+  template <class X> constexpr void foresee(Slot<X, World> const& slot) {
+    if (slot.wanted() && slot.outlives_steps())
+      tape_.push(detail::LastUse<B>::make(*gradient_watch, slot.cell()));
+  }
+
   struct Nothing {
     constexpr void operator()(auto const&) const {}
   };
@@ -187,6 +211,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   Tape tape_;
   Tape* deferred_ = nullptr;
   bool recording_ = true;
+  bool last_uses_ = false;
   std::uint64_t inputs_ = 0;
 };
 

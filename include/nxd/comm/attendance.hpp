@@ -110,6 +110,14 @@ class Attendance {
   }
   /// Only the waiting, for what has been counted.
   Stay wait(Rendezvous const& r) { return stay(attended(r, 0)); }
+  Stay wait(Attended const& at) { return stay(at); }
+  /// The rank comes to an exchange of a line, and waits for the others of the line later: with what
+  /// is returned.
+  Attended begin(Rendezvous const& r) {
+    count(r);
+    if (before_each) before_each(last_);
+    return last_;
+  }
   /// Only the counting, for messages that are waited for later.
   void count(Rendezvous const& r) {
     auto hash = fingerprint(r);

@@ -170,6 +170,9 @@ class Mpi {
     return Pending(request);
   }
 
+  /// See `nxd::between_nodes`.
+  bool between_nodes(Line line) { return line_of(line).scattered; }
+
   void barrier() { detail::check_mpi(MPI_Barrier(state_->world), "MPI_Barrier"); }
 
   /// Any object that Boost.Serialization can take, from rank `root` to all: for configurations and

@@ -57,6 +57,7 @@ struct MpiLine {
   std::unique_ptr<Window> window;
   /// The members at this one's place on each node, if there are several nodes.
   MPI_Comm across = MPI_COMM_NULL;
+  bool scattered = false;  ///< no two members share a node
 };
 
 /// More ranks than this have no window: their pieces would be too small.
@@ -137,6 +138,7 @@ inline std::vector<std::byte*> share_memory(MPI_Comm node, int ranks) {
 struct Berths {
   bool even;  ///< nodes have so many ranks each, which follow each other
   int ranks;
+  bool scattered;  ///< no node has two
 };
 
 inline Berths berths(MPI_Comm all, MPI_Comm node, Nodes const& nodes, std::int64_t place) {
@@ -150,14 +152,15 @@ inline Berths berths(MPI_Comm all, MPI_Comm node, Nodes const& nodes, std::int64
                        can_share(Window::bytes(ranks) * static_cast<std::size_t>(ranks));
   auto const said =
       least(all, std::array<long, 6>{in_order, willing, ranks, -ranks, nodes.ranks, -nodes.ranks});
-  return {said[0] == 1 && said[1] == 1 && said[2] == -said[3] && said[4] == -said[5], ranks};
+  return {said[0] == 1 && said[1] == 1 && said[2] == -said[3] && said[4] == -said[5], ranks,
+          said[3] == -1};
 }
 
 /// Gets to know the line whose members are those of `all`, each of which makes this call.
 inline MpiLine open_line(MPI_Comm all, Line line, Nodes const& nodes) {
-  MpiLine opened{all, nullptr, MPI_COMM_NULL};
   auto node = node_of(all, nodes);
-  auto const [even, ranks] = berths(all, node, nodes, line.place);
+  auto const [even, ranks, scattered] = berths(all, node, nodes, line.place);
+  MpiLine opened{all, nullptr, MPI_COMM_NULL, scattered};
   auto const brought = even && ranks > 1 ? share_memory(node, ranks) : std::vector<std::byte*>{};
   if (least(all, std::array<long, 1>{!brought.empty()})[0] == 0) {
     if (brought.empty()) MPI_Comm_free(&node);

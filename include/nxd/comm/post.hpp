@@ -44,6 +44,16 @@ struct Sent {
 
 }  // namespace detail
 
+/// Whether no two ranks of a line share a node, so that their messages travel by a network while
+/// their cores do something else. All ranks of the line ask. A communicator that does not say so is
+/// on one node.
+template <Communicator C> bool between_nodes([[maybe_unused]] C& comm, [[maybe_unused]] Line line) {
+  if constexpr (requires { comm.between_nodes(line); })
+    return line.count > 1 && comm.between_nodes(line);
+  else
+    return false;
+}
+
 /// Starts to send, and to receive. A communicator that cannot post must keep what it sends until it
 /// is received, as `Threads` does: then a send is over at once, and a receive is done when it is
 /// waited for.

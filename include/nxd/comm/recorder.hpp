@@ -56,13 +56,17 @@ class Nobody {
   /// What is told of every exchange and what it sends, but for messages under way.
   using Toll = std::function<void(Call const&)>;
 
-  Nobody(std::int64_t rank, std::int64_t size, Toll toll = {})
-      : rank_(rank), size_(size), toll_(std::move(toll)) {}
+  /// @param ranks_per_node that follow each other; 0: all ranks are on one node
+  Nobody(std::int64_t rank, std::int64_t size, Toll toll = {}, std::int64_t ranks_per_node = 0)
+      : rank_(rank), size_(size), ranks_per_node_(ranks_per_node), toll_(std::move(toll)) {}
 
   std::int64_t rank() const { return rank_; }
   std::int64_t size() const { return size_; }
   void pay(Call const& call) const {
     if (toll_) toll_(call);
+  }
+  bool between_nodes(Line line) const {
+    return ranks_per_node_ != 0 && line.stride >= ranks_per_node_;
   }
 
   template <Transferable T> void all_gather(Line, std::span<T const>, std::span<T>) const {}
@@ -77,10 +81,35 @@ class Nobody {
  private:
   std::int64_t rank_;
   std::int64_t size_;
+  std::int64_t ranks_per_node_;
   Toll toll_;
 };
 
 static_assert(Communicator<Nobody>);
+
+/// The name of an exchange in a trace.
+struct ExchangeName {
+  Exchange exchange;
+  auto operator()() const { return spelling(exchange); }
+};
+
+/// An exchange of a line that goes on by itself; the time for which it is waited is written down.
+struct Begun {
+  Trace* trace = nullptr;
+  Attendance* attendance = nullptr;
+  Exchange exchange;
+  Attended at{};
+
+  /// While what is returned lives, this rank waits for the others.
+  auto wait() const {
+    struct Waited {
+      Traced<ExchangeName> span;
+      Attendance::Stay stay;
+    };
+    return Waited{{trace, "wait", ExchangeName{exchange}},
+                  attendance != nullptr ? attendance->wait(at) : Attendance::Stay()};
+  }
+};
 
 /// A communicator that counts what this rank sends, and passes every call on. Bytes are those that
 /// the rank sends where each byte crosses the wire no more often than it must: `ring` bytes, the
@@ -180,6 +209,18 @@ template <Communicator C> class Recorder {
     post(r, 0, 0);
     return awaited(nxd::post_receive(inner_, from, tag, data), r);
   }
+  /// A reduction along a line begins, whose messages `inner()` carries: see `PostedReduction`. It
+  /// is counted, and told, as if it were over now.
+  Begun begin(Rendezvous const& r) {
+    auto const messages = (r.exchange == Exchange::all_reduce ? 2 : 1) * peers(r.line);
+    auto const sent = r.bytes * messages / r.line.count;
+    auto* const attendance = record_->attendance;
+    count(r, messages, sent);
+    auto const span = written(r, messages, sent);
+    return {record_->trace, attendance, r.exchange,
+            attendance != nullptr ? attendance->begin(r) : Attended{}};
+  }
+  bool between_nodes(Line line) { return nxd::between_nodes(inner_, line); }
   void barrier() {
     auto const noted = note({Exchange::barrier, 0, {0, 1, size(), rank()}, 0}, 0, 0);
     inner_.barrier();
@@ -231,24 +272,23 @@ template <Communicator C> class Recorder {
   }
 
   /// Until it ends, this rank is in an exchange.
-  template <class NameOf> struct Noted {
-    Traced<NameOf> span;
+  struct Noted {
+    Traced<ExchangeName> span;
     Stay stay;
   };
 
   /// Counts a call; what is returned lives as long as it takes.
   auto note(Rendezvous const& r, std::int64_t messages, std::int64_t sent) {
     count(r, messages, sent);
-    auto const name = [exchange = r.exchange] { return spelling(exchange); };
-    auto const pay = [&] {
-      if constexpr (requires(Call call) { inner_.pay(call); })
-        inner_.pay({r.exchange, r.line, messages, sent});
-      return name;
-    };
     auto* const attendance = record_->attendance;
-    return Noted<std::remove_const_t<decltype(name)>>{
-        {record_->trace, "exchange", pay(), sent},
-        attendance != nullptr ? attendance->enter(r) : Stay()};
+    return Noted{written(r, messages, sent), attendance != nullptr ? attendance->enter(r) : Stay()};
+  }
+
+  /// The call is paid for, and in the trace while what is returned lives.
+  auto written(Rendezvous const& r, std::int64_t messages, std::int64_t sent) {
+    if constexpr (requires(Call call) { inner_.pay(call); })
+      inner_.pay({r.exchange, r.line, messages, sent});
+    return Traced(record_->trace, "exchange", ExchangeName{r.exchange}, sent);
   }
 
   template <class Message> auto awaited(Message message, Rendezvous const& r) {

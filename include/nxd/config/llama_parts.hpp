@@ -106,12 +106,19 @@ auto make_llama(World& world, TrainingConfig const& config, LlamaConfig const& m
       });
 }
 
+/// When its gradients are summed over the data-parallel ranks.
+inline GradientOverlap gradient_overlap(OptimConfig const& c) {
+  if (!c.overlap_grad_sync) return GradientOverlap::between_nodes;
+  return *c.overlap_grad_sync ? GradientOverlap::always : GradientOverlap::never;
+}
+
 /// The optimizer of that model.
 template <class World, class Model>
 auto make_optimizer(World& world, TrainingConfig const& config, Model const& model) {
   return Optimizer<Zero1OrReplicated<AnyUpdate>, World>(
       world, model, detail::update_of(config.model.optim), detail::clip_of(config),
-      weight_precision(config.precision, config.seed), {config.distributed_strategy.zero1});
+      weight_precision(config.precision, config.seed), {config.distributed_strategy.zero1},
+      gradient_overlap(config.model.optim));
 }
 
 }  // namespace nxd

@@ -3,72 +3,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include <nxd/nn/parameter.hpp>
+#include <nxd/optim/clip.hpp>
+#include <nxd/optim/settle.hpp>
 #include <nxd/optim/state_portions.hpp>
+#include <nxd/optim/sums_under_way.hpp>
 #include <nxd/optim/weight_precision.hpp>
-#include <nxd/optim/zero1.hpp>
 
 namespace nxd {
-
-/// Gradient clipping by the global norm, in which every parameter counts once over every axis.
-struct Clip {
-  enum class Norm : std::uint8_t { l2, infinity } norm = Norm::l2;
-  double max = std::numeric_limits<double>::infinity();  ///< no clipping
-
-  /// What gradients are multiplied by. The 1e-6 is PyTorch's.
-  double coefficient(double total) const { return std::min(1.0, max / (total + 1e-6)); }
-};
-
-namespace detail {
-
-/// Takes the sums of a gradient that are not over the axes of Data: those of tensor parallelism.
-template <class W, class G, class B>
-constexpr auto settle_over(W&, Local<G, B> const& gradient, Mesh<>, auto) {
-  return gradient;
-}
-template <class A, class... As, class W, class G, class B, class... Data>
-constexpr auto settle_over(W& world, Local<G, B> const& gradient, Mesh<A, As...>,
-                           Mesh<Data...> data) {
-  using P = placement_t<G, A>;
-  if constexpr (awaits_sum<P> && !axis_among<A, Data...>)
-    return settle_over(world, redistribute<cotangent_t<P>>(world, gradient), Mesh<As...>{}, data);
-  else
-    return settle_over(world, gradient, Mesh<As...>{}, data);
-}
-
-template <class W, class A> constexpr Line line_along(W const& world, Mesh<A>) {
-  return line<A>(world.plan, world.rank());
-}
-template <class W> constexpr Line line_along(W const& world, Mesh<>) {
-  return {world.rank(), 1, 1, 0};
-}
-
-}  // namespace detail
-
-/// Takes the sums that a gradient awaits over axes that are not data axes, such as those of a
-/// norm's weight under sequence parallelism. What is left is what `Zero1` and `Replicated` take.
-template <class Strategy, class W, class G, class B>
-constexpr auto settle(W& world, Local<G, B> const& gradient) {
-  using M = typename W::mesh;
-  return detail::settle_over(world, gradient, M{}, typename Strategy::template axes<M>{});
-}
-
-/// A mesh in which ranks form a line, if any: of one axis, or of none.
-template <class M> inline constexpr bool has_one_axis = false;
-template <> inline constexpr bool has_one_axis<Mesh<>> = true;
-template <class A> inline constexpr bool has_one_axis<Mesh<A>> = true;
-
-/// A model whose parts are on several stages of a pipeline comes with the line of those that may
-/// share a weight: `model.ends()`. Other models are whole on every rank.
-template <class Model>
-concept SharesWeightsBetweenStages = requires(Model const& model) {
-  { model.ends() } -> std::same_as<Line>;
-};
 
 /// Trains the parameters of a model: takes their gradients' sums, clips, updates. Strategy is
 /// `Zero1<AdamW>`, `Replicated<Sgd>`, ...; its update's state lives here, chunk by chunk.
@@ -99,13 +45,15 @@ template <class Strategy, class World> class Optimizer {
   /// @param model visited in its own order, now and at every step
   template <class Model>
   Optimizer(World& world, Model const& model, Update update, Clip clip = {},
-            WeightPrecision precision = {}, Strategy strategy = {})
+            WeightPrecision precision = {}, Strategy strategy = {},
+            GradientOverlap overlap = GradientOverlap::between_nodes)
       : world_(world),
         strategy_(strategy),
         update_(update),
         clip_(clip),
         precision_(precision),
-        along_(detail::line_along(world, axes{})) {
+        along_(detail::line_along(world, axes{})),
+        overlaps_(begin_early(world, along_, overlap)) {
     For<B> const purpose(MemoryUse::optimizer_state);
     model.visit([this]<class X>(ParameterInfo const&, Var<X, World> const&, auto) {
       State s;
@@ -118,6 +66,21 @@ template <class Strategy, class World> class Optimizer {
           s.moment[m] = zeros_of<T>(s.chunk.room);
       states_.push_back(std::move(s));
     });
+  }
+
+  /// Who is to be told of gradients in the last passes of a step, so that their sums begin then;
+  /// nullptr if they begin in `reduce`. It is there as long as the optimizer stays where it is.
+  template <class Model> GradientWatch const* watch(Model const& model) {
+    if (!overlaps_) return nullptr;
+    early_.clear();
+    model.visit([this]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
+      // What stages share is summed over them first.
+      bool const alone = info.sharing == Sharing::none;
+      early_.push_back({alone ? parameter.slot().cell() : nullptr, &Optimizer::post<X>});
+    });
+    watch_ = {this, [](void* who, void* cell) { static_cast<Optimizer*>(who)->begin_sum(cell); },
+              [](void* who) { static_cast<Optimizer*>(who)->sums_.poll(); }};
+    return &watch_;
   }
 
   /// Weights of X are shorter than the numbers they are updated in.
@@ -156,11 +119,16 @@ template <class Strategy, class World> class Optimizer {
   template <class Model> double reduce(Model const& model) {
     double total = 0;
     std::size_t i = 0;
+    sums_.finish();
     model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
+      bool const early = overlaps_ && std::exchange(early_[i].begun, false);
       auto& s = states_[i++];
-      auto const gradient = gradient_of(model, info, parameter);
-      reduce_one<X>(gradient, s);
-      parameter.clear_grad();
+      if (early) {
+        NXD_EXPECTS(!parameter.has_grad());  // it would have been whole too soon
+      } else {
+        reduce_one<X>(gradient_of(model, info, parameter), s);
+        parameter.clear_grad();
+      }
       if (holders<X>().place != 0 || info.sharing == Sharing::again) return;
       compute<B>([&](auto k) {
         auto const* const g = B::data(s.gradient);
@@ -222,11 +190,17 @@ template <class Strategy, class World> class Optimizer {
   }
 
  private:
-  /// The gradient of a parameter, over all stages that have it.
+  /// The gradient of a parameter, as this rank's stage has it.
+  template <class X> auto own_gradient(Var<X, World> const& parameter) {
+    using G = sum_of_t<typename Var<X, World>::gradient>;
+    return parameter.has_grad() ? parameter.grad() : zeros<G>();
+  }
+
+  /// Likewise, over all stages that have it.
   template <class Model, class X>
   auto gradient_of(Model const& model, ParameterInfo const& info, Var<X, World> const& parameter) {
     using G = sum_of_t<typename Var<X, World>::gradient>;
-    auto const gradient = parameter.has_grad() ? parameter.grad() : zeros<G>();
+    auto const gradient = own_gradient(parameter);
     if (info.sharing == Sharing::none) return gradient;
     if constexpr (SharesWeightsBetweenStages<Model>) {
       Line const ends = model.ends();
@@ -240,19 +214,44 @@ template <class Strategy, class World> class Optimizer {
     return gradient;
   }
 
-  template <class X, class G> void reduce_one(Local<G, B> const& gradient, State& s) {
+  /// @param early its sum over the data axes only begins
+  template <class X, class G>
+  void reduce_one(Local<G, B> const& gradient, State& s, bool early = false) {
     auto const settled = settle<Strategy>(world_, gradient);
     using Settled = typename std::remove_cvref_t<decltype(settled)>::tensor;
     check_gradient<Settled>(axes{}, typename World::mesh{});
     world_.ledger.bytes_sent += strategy_.bytes_sent(sum_of_t<X>::local_bytes(world_.plan),
                                                      X::local_bytes(world_.plan), along_.count);
-    if (along_.count == 1) {
-      s.gradient = settled.data;  // the sum over one rank
-    } else {
-      For<B> const purpose(MemoryUse::gradients);
-      s.gradient = B::template allocate<T>(s.chunk.room);
-      strategy_.reduce(world_, along_, settled, s.chunk, B::data(s.gradient));
-    }
+    if (along_.count == 1) return void(s.gradient = settled.data);  // the sum over one rank
+    For<B> const purpose(MemoryUse::gradients);
+    s.gradient = B::template allocate<T>(s.chunk.room);
+    if (!early) return strategy_.reduce(world_, along_, settled, s.chunk, B::data(s.gradient));
+    auto const what = strategy_.shards_state() ? Exchange::reduce_scatter : Exchange::all_reduce;
+    sums_.post(world_, along_, what, Settled::local_size(world_.plan), settled.data, s.gradient,
+               s.chunk.room);
+  }
+
+  /// A weight whose sum may begin before the end of the last backward pass.
+  struct Early {
+    void* cell;  ///< of its gradient
+    void (Optimizer::*post)(std::size_t i);
+    bool begun = false;
+  };
+
+  /// The gradient of a weight is whole.
+  void begin_sum(void* cell) {
+    auto const at = std::ranges::find(early_, cell, &Early::cell);
+    if (at == early_.end()) return;
+    (this->*at->post)(static_cast<std::size_t>(at - early_.begin()));
+    at->begun = true;
+  }
+
+  /// Begins the sum of the i-th parameter's gradient, an X's.
+  template <class X> void post(std::size_t i) {
+    using Cell = typename Var<X, World>::Cell;
+    Var<X, World> const parameter(world_, {}, static_cast<Cell*>(early_[i].cell));
+    reduce_one<X>(own_gradient(parameter), states_[i], true);
+    parameter.clear_grad();
   }
 
   static constexpr bool is_short_world = !std::same_as<typename World::weight, T>;
@@ -338,7 +337,7 @@ template <class Strategy, class World> class Optimizer {
     auto* const weights = data(parameter.value()) + s.chunk.first;
     in_pieces(s, runs, [&](auto k, Piece const& piece) {
       auto const widened = [&](std::size_t slot, Short const* from) {
-        auto* const wide = room(slot, piece.count);
+        auto* const wide = B::has_elements ? detail::piece_room<T>(slot, piece.count) : nullptr;
         k.cast(piece.count, from + piece.first, wide);
         return wide;
       };
@@ -351,14 +350,6 @@ template <class Strategy, class World> class Optimizer {
       for (std::size_t m = 0; m < moment_names().size(); ++m)
         round(k, piece, 1 + m, moment[m], B::data(s.short_moment[m]) + piece.first);
     });
-  }
-
-  /// Room for a piece, of the calling thread.
-  static T* room(std::size_t slot, std::int64_t count) {
-    if constexpr (!B::has_elements) return nullptr;
-    thread_local std::array<std::vector<T>, 1 + moments> all;
-    if (std::ssize(all[slot]) < count) all[slot].resize(static_cast<std::size_t>(count));
-    return all[slot].data();
   }
 
   template <class X>
@@ -391,7 +382,11 @@ template <class Strategy, class World> class Optimizer {
   Clip clip_;
   WeightPrecision precision_;
   Line along_;
+  bool overlaps_;
   std::vector<State> states_;
+  std::vector<Early> early_;  ///< in the order of the states
+  GradientWatch watch_;
+  SumsUnderWay<World, T> sums_;
   std::int64_t steps_ = 0;
   bool begun_ = false;  ///< the masters are set
   double norm_ = 0;

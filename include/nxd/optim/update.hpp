@@ -7,10 +7,23 @@
 #include <span>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include <nxd/tensor/kernels/sizes.hpp>
 
 namespace nxd {
+
+namespace detail {
+
+/// Room for a piece of what an update works on, of the calling thread.
+template <class T> T* piece_room(std::size_t slot, std::int64_t count) {
+  thread_local std::vector<std::vector<T>> all;
+  if (all.size() <= slot) all.resize(slot + 1);
+  if (std::ssize(all[slot]) < count) all[slot].resize(static_cast<std::size_t>(count));
+  return all[slot].data();
+}
+
+}  // namespace detail
 
 /// What changes from step to step, and from parameter to parameter.
 struct UpdateStep {

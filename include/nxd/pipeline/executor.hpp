@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -48,6 +49,7 @@ template <class World, PipelineProgram<World> Program> class PipelineExecutor {
         flights_(static_cast<std::size_t>(schedule.chunks * schedule.microbatches)),
         outgoing_(static_cast<std::size_t>(2 * schedule.chunks * schedule.send_buffers)) {
     NXD_EXPECTS(along.count == schedule.ranks());
+    last_is_last_ = ends_with_last_microbatch();
   }
 
   /// Does this rank's actions, and leaves gradients where the schedule is for training.
@@ -155,7 +157,19 @@ template <class World, PipelineProgram<World> Program> class PipelineExecutor {
       receive(to.gradient);
   }
 
+  /// Of each chunk of this rank the last microbatch's gradients are made last, and none are put
+  /// off.
+  bool ends_with_last_microbatch() const {
+    std::vector<Action> last(static_cast<std::size_t>(schedule_.chunks));
+    for (auto const& a : schedule_.actions[static_cast<std::size_t>(along_.place)])
+      if (a.kind != Pass::forward) last[static_cast<std::size_t>(a.chunk)] = a;
+    return std::ranges::all_of(last, [&](Action const& a) {
+      return a.kind == Pass::backward && a.microbatch + 1 == schedule_.microbatches;
+    });
+  }
+
   void act(Action const& a, Arriving& arriving) {
+    auto const last = world_.last_uses(last_is_last_ && a.microbatch + 1 == schedule_.microbatches);
     auto& f = flight(a.chunk, a.microbatch);
     if (a.kind == Pass::forward) return forward(a, f, arriving);
     if (a.kind == Pass::weight_gradient)
@@ -255,6 +269,7 @@ template <class World, PipelineProgram<World> Program> class PipelineExecutor {
   Arriving arriving_[2]{};
   double sum_ = 0;
   int live_ = 0, live_peak_ = 0;
+  bool last_is_last_ = false;  ///< the last microbatch is the last that adds to any gradient
 };
 
 }  // namespace nxd

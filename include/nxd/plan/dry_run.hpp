@@ -28,7 +28,7 @@ template <class P, Backend B> using DryWorld = World<P, Dry<B>, Recorder<Nobody>
 /// world.
 inline Recorder<Nobody> dry_rank(std::int64_t rank, std::int64_t ranks, Machine const& machine) {
   auto const toll = [&machine](Call const& call) { DryWork::mine().seconds += machine.of(call); };
-  return Recorder<Nobody>(Nobody(rank, ranks, toll));
+  return Recorder<Nobody>(Nobody(rank, ranks, toll, machine.ranks_per_node));
 }
 
 namespace detail {

@@ -90,6 +90,7 @@ double accumulate_gradients(World& world, Model const& model,
       detail::sum_over_data(world, static_cast<double>(detail::count_tokens<Model>(microbatches)));
   double loss = 0;
   for (auto const& m : microbatches) {
+    auto const last = world.last_uses(&m == &microbatches.back());
     auto const share = detail::share_of_loss(world, model, m, std::max(tokens, 1.0));
     if constexpr (World::backend::has_elements) loss += static_cast<double>(data(share.value())[0]);
     world.backward(share);
@@ -97,13 +98,16 @@ double accumulate_gradients(World& world, Model const& model,
   return detail::sum_over_data(world, loss);
 }
 
-/// One step of training: gradients, their sums, the norm, clipping, and the update if
-/// `takes(report)` says so. All ranks call it and must say the same.
+/// One step of training: gradients, whose sums over ranks may begin while others are still made,
+/// their sums, the norm, clipping, and the update if `takes(report)` says so. All ranks call it and
+/// must say the same.
 template <class Model, class World, class Optimizer, class Takes>
 StepReport train_step(World& world, Model const& model, Optimizer& optimizer,
                       std::span<Microbatch const> microbatches, double rate, Takes const& takes) {
   StepReport report;
+  world.gradient_watch = optimizer.watch(model);
   report.loss = accumulate_gradients(world, model, microbatches);
+  world.gradient_watch = nullptr;
   if (world.whereabouts != nullptr) world.whereabouts->at("the optimizer");
   Traced const span(world.trace, "optimizer", [] { return "optimizer"; });
   report.grad_norm = optimizer.reduce(model);
