@@ -168,3 +168,30 @@ TEST_CASE("what was long ago is forgotten, and not found wrong") {
   CHECK_FALSE(find_difference(job.look()));
   CHECK(job.look()[0].past.size() == Sheet::kept);
 }
+
+TEST_CASE(
+    "who does not come to a sum that goes on by itself is named where the others wait for it") {
+  Job job(4);
+  auto const begins = [&](std::int64_t rank) { return job[rank].begin(job.reduce(rank, all)); };
+  for (std::int64_t const rank : {0, 1, 3}) {
+    auto const first = begins(rank);
+    if (rank < 2) job.meets(rank, low);  // they do something else meanwhile
+    job.stays.push_back(new Attendance::Stay(job[rank].wait(first)));
+  }
+  auto const found = find_absence(job.look());
+  CHECK(found.guilty == Ranks{2});
+  CHECK(found.sentence.find("rank 2 is at step 12") != std::string::npos);
+}
+
+TEST_CASE("sums that go on by themselves are counted where they begin") {
+  Job job(2);
+  for (std::int64_t const rank : {0, 1}) {
+    auto const first = job[rank].begin(job.reduce(rank, low));
+    auto const second = job[rank].begin(job.reduce(rank, low, 32));
+    CHECK(second.nth == first.nth + 1);
+    if (rank == 0) auto const stay = job[rank].wait(first);
+  }
+  CHECK(job.balance() == 0);
+  static_cast<void>(job[0].begin(job.reduce(0, low)));
+  CHECK(job.balance() != 0);
+}

@@ -4,6 +4,7 @@
 #include <boost/serialization/vector.hpp>
 
 #include <nxd/comm/mpi.hpp>
+#include <nxd/comm/posted_reduction.hpp>
 #include <nxd/comm/recorder.hpp>
 #include <nxd/comm/threads.hpp>
 
@@ -53,6 +54,54 @@ TEST_CASE("posted messages arrive while both ranks go on") {
   going.wait();
   CHECK(got == expected);
   CHECK(moved.done());
+}
+
+namespace {
+
+/// Two sums under way at once, of n values each.
+template <class T, class C> void check_posted(C& comm, Line line, std::size_t n) {
+  CAPTURE(n);
+  auto const count = static_cast<std::size_t>(line.count), block = (n + count - 1) / count;
+  auto const values = noise<T>(n, comm.rank());
+  auto padded = values;
+  padded.resize(block * count);
+  std::vector<T> part(block), whole = values;
+  reduce_scatter(comm, line, constant(padded), std::span<T>(part));
+  all_reduce(comm, line, std::span<T>(whole));
+  PostedReduction<C, T> sums[2];
+  std::vector<T> room[2], out[2] = {noise<T>(block, 5), noise<T>(n, 5)};
+  for (int turn = 0; turn < 2; ++turn) {  // an object can be used again
+    for (std::size_t i = 0; i < 2; ++i) {
+      room[i].resize(static_cast<std::size_t>(
+          PostedReduction<C, T>::room(static_cast<std::int64_t>(n), line)));
+      sums[i].post(comm, line, i == 0 ? Exchange::reduce_scatter : Exchange::all_reduce,
+                   constant(values), std::span<T>(room[i]), std::span<T>(out[i]));
+    }
+    for (int poll = 0; poll < 100 * (comm.rank() % 2); ++poll)
+      if (sums[0].advance()) sums[1].advance();
+    for (auto& sum : sums) sum.wait();
+    bool const same_part = std::ranges::equal(std::as_bytes(std::span(out[0])),
+                                              std::as_bytes(std::span(part))),
+               same_whole = std::ranges::equal(std::as_bytes(std::span(out[1])),
+                                               std::as_bytes(std::span(whole)));
+    CHECK(same_part);
+    CHECK(same_whole);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("sums that are posted have the bits of those that are waited for") {
+  auto& comm = test::world();
+  auto const r = comm.rank(), n = comm.size();
+  for (std::size_t const values : {1, 3, 9973, 200000}) {
+    check_posted<float>(comm, {0, 1, n, r}, values);
+    check_posted<bf16>(comm, {0, 1, n, r}, values);
+    if (n % 2 == 0) check_posted<float>(comm, {r % 2, 2, n / 2, r / 2}, values);
+    Threads::run(n, [&](Threads::Rank rank) {
+      check_posted<float>(rank, {0, 1, n, rank.rank()}, values);
+    });
+  }
 }
 
 TEST_CASE("a message shorter than expected is a mistake that names both ranks") {

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs a job on two hosts of this machine, two ranks on each: two_hosts.sh PROGRAM [ARGUMENT...]
+# NXD_RANKS_PER_HOST: other than two. NXD_LINK_RATE: of the link between them, as tc has it (1gbit).
 # A host is a network namespace with a name and a /dev/shm of its own, so that nothing but TCP leads
 # from one to the other. Exit status 77 where network namespaces may not be made.
 set -u
 [[ $# -ge 1 ]] || { echo "usage: two_hosts.sh PROGRAM [ARGUMENT...]" >&2; exit 64; }
 program=$(realpath "$1") || exit 64; shift
+ranks=${NXD_RANKS_PER_HOST:-2} rate=${NXD_LINK_RATE:-}
 
 id=$$
 a=nxdA$id b=nxdB$id
@@ -30,6 +32,7 @@ ip -n "$a" addr add 10.77.0.1/24 dev wire || exit 70
 ip -n "$b" addr add 10.77.0.2/24 dev wire || exit 70
 for host in "$a" "$b"; do
   ip -n "$host" link set lo up && ip -n "$host" link set wire up || exit 70
+  [[ -z $rate ]] || ip netns exec "$host" tc qdisc add dev wire root tbf rate "$rate" burst 256kb latency 50ms || skip
 done
 
 # What mpirun calls instead of ssh.
@@ -51,7 +54,7 @@ printf -v command '%q ' "$mpirun" \
   --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24 \
   --mca mpi_yield_when_idle 1 --mca orte_tmpdir_base "$session" --bind-to none \
   -x NXD_TEST_HOSTS -x OMP_NUM_THREADS --timeout "${NXD_MPI_TIMEOUT:-60}" \
-  --host 10.77.0.1:2,10.77.0.2:2 -np 4 "$program" "$@"
+  --host "10.77.0.1:$ranks,10.77.0.2:$ranks" -np "$((2 * ranks))" "$program" "$@"
 before=$(ip netns exec "$a" cat /sys/class/net/wire/statistics/tx_bytes)
 timeout -k 5 120 ip netns exec "$a" unshare --uts --ipc --mount sh -c \
   "hostname $a; mount -t tmpfs none /dev/shm; exec $command" &

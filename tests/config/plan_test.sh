@@ -119,6 +119,11 @@ exact 2 autocast-pp precision.type=autocast $pp=2 $tp=1 $schedule=zb-h1 $zero1
 exact 2 bf16-tp $bf16 $tp=2 $sp
 exact 2 bf16-dp-zero1 $bf16 $zero1 model.vocab_size=301
 exact 2 bf16-pp precision.type=mixed_precisionSR $pp=2 $schedule=zb-v $zero1
+early=model.optim.overlap_grad_sync=true
+exact 2 early $zero1 $early model.vocab_size=301 model.share_embeddings_and_output_weights=true
+exact 4 early-tp $tp=2 $sp $early $recompute=full $batch=8
+exact 4 early-pp $pp=2 $zero1 $early $schedule=interleaved $batch=8
+exact 2 early-bf16 $bf16 $zero1 $early
 exact 2 bf16-dp-saves $bf16 $zero1 "${saves[@]}"
 wait
 [[ $(places < one/plan.json | cut -d' ' -f2) -gt 500000 ]] || fail "a plan of one rank says no memory"

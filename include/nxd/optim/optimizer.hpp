@@ -121,7 +121,7 @@ template <class Strategy, class World> class Optimizer {
     std::size_t i = 0;
     sums_.finish();
     model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
-      bool const early = overlaps_ && std::exchange(early_[i].begun, false);
+      bool const early = !early_.empty() && std::exchange(early_[i].begun, false);
       auto& s = states_[i++];
       if (early) {
         NXD_EXPECTS(!parameter.has_grad());  // it would have been whole too soon
