@@ -32,13 +32,13 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 cat "$root"/include/nxd/*/*.hpp > text.txt
 
-batch=8
+batch=4
 # run NAME true|false: adds NAME, the seconds of a step and its peak, of the median step, to `steps`.
 run() {
   rm -rf "runs/$1"
   local status=0
-  NXD_RANKS_PER_HOST=1 NXD_LINK_RATE=$rate "$root/tests/comm/two_hosts.sh" "$program" train \
-    "$root/benchmarks/plan_accuracy.yaml" "data.train_dir=$work/text.txt" trainer.max_steps=8 \
+  NXD_MPI_TIMEOUT=110 NXD_RANKS_PER_HOST=1 NXD_LINK_RATE=$rate "$root/tests/comm/two_hosts.sh" "$program" train \
+    "$root/benchmarks/plan_accuracy.yaml" "data.train_dir=$work/text.txt" trainer.max_steps=7 \
     model.num_layers=6 model.hidden_size=288 model.ffn_hidden_size=768 model.vocab_size=32000 \
     model.share_embeddings_and_output_weights=true distributed_strategy.zero1=$zero1 \
     data.micro_batch_size=$batch data.global_batch_size=$((2 * batch * accumulate)) \
