@@ -11,7 +11,7 @@
 namespace nxd {
 
 /// When the sums of gradients over data-parallel ranks begin. Early, they are on their way while
-/// the last backward pass goes on. That is a gain where a network carries them; where ranks share a
+/// the last backward pass goes on. That can gain where a network carries them; where ranks share a
 /// node, the cores that would carry them are those that compute, and sums wait for the end.
 enum class GradientOverlap : std::uint8_t {
   never,          ///< when all gradients are there
