@@ -31,9 +31,9 @@ template <class T> Nvp<T> nvp(char const* name, T& value) { return {name, &value
 /// What a type whose `serialize` is private has as its friend.
 struct StateAccess {
   template <class Archive, class T>
-  static auto serialize(Archive& archive, T& x, unsigned version)
-      -> decltype(x.serialize(archive, version), void()) {
-    x.serialize(archive, version);
+  static auto serialize(Archive& archive, T& x, unsigned of_version)
+      -> decltype(x.serialize(archive, of_version), void()) {
+    x.serialize(archive, of_version);
   }
 };
 
@@ -58,11 +58,11 @@ template <class A, class T>
 concept Serialized = HasSerialize<A, T> || HasFreeSerialize<A, T>;
 
 /// Calls the `serialize` of a type, member or not.
-template <class A, class T> void serialize_into(A& archive, T& x, unsigned version) {
+template <class A, class T> void serialize_into(A& archive, T& x, unsigned of_version) {
   if constexpr (HasSerialize<A, T>)
-    StateAccess::serialize(archive, x, version);
+    StateAccess::serialize(archive, x, of_version);
   else
-    serialize(archive, x, version);
+    serialize(archive, x, of_version);
 }
 
 template <class T>

@@ -87,17 +87,17 @@ class JsonReader {
 
   template <class T> static void read_members(Json const& json, T& x, Place const& at) {
     JsonReader members(json, at);
-    unsigned version = state_version<T>;
+    unsigned written = state_version<T>;
     if constexpr (state_version<T> != 0) {
       if (members.members().contains("version"))
-        members& nvp("version", version);
+        members& nvp("version", written);
       else
-        version = 0;
-      if (version > state_version<T>)
-        refuse(at, "has the version " + std::to_string(version) + ", this program reads " +
+        written = 0;
+      if (written > state_version<T>)
+        refuse(at, "has the version " + std::to_string(written) + ", this program reads " +
                        std::to_string(state_version<T>) + "; use a newer program");
     }
-    detail::serialize_into(members, x, version);
+    detail::serialize_into(members, x, written);
     members.finish();
   }
 

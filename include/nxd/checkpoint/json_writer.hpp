@@ -71,9 +71,9 @@ class JsonWriter {
  private:
   template <class T> static Json of_members(T const& x, detail::StatePlace const& at) {
     JsonWriter members(at);
-    unsigned const version = state_version<T>;
-    if (version > 0) members& nvp("version", version);
-    detail::serialize_into(members, const_cast<T&>(x), version);  // saving changes nothing
+    unsigned const current = state_version<T>;
+    if (current > 0) members& nvp("version", current);
+    detail::serialize_into(members, const_cast<T&>(x), current);  // saving changes nothing
     if (members.elements_.empty()) return Json(std::move(members.members_));
     return Json(std::move(members.elements_));
   }
