@@ -50,13 +50,14 @@ template <Storage S> std::int64_t clock_of(S& storage, std::string const& unique
 /// changed for an hour (`stale_after`) by the storage's own clock, which says `now`. A save writes
 /// all the time; one that was stopped for so long fails when it goes on, and the next one succeeds.
 template <Storage S> std::vector<std::string> left_behind(S& storage, std::int64_t now) {
-  std::vector<std::string> left;
+  std::vector<std::string> left, drafts;
   for (auto const& found : storage.list("")) {
     if (found.name.starts_with(".trash-")) left.push_back(found.name);
     if (!found.name.starts_with(".tmp-")) continue;
     auto const change = detail::last_change(storage, "", found);
-    if (change && now - *change > stale_after) left.push_back(found.name);
+    if (change && now - *change > stale_after) drafts.push_back(found.name);
   }
+  left.insert(left.end(), drafts.begin(), drafts.end());  // whose names as trash are free by then
   return left;
 }
 

@@ -30,7 +30,9 @@ class Interrupt {
                 name(signal) + " came before the first step; start the run again");
   }
 
-  /// While it lives, the two signals are noted and do not end the process.
+  /// While it lives, the two signals are noted and do not end the process. Once one has come, later
+  /// ones do not either: the process ends by itself, with its code, and launchers that see one rank
+  /// end send SIGTERM to the others.
   class Noted {
    public:
     Noted() {
@@ -43,6 +45,7 @@ class Interrupt {
     Noted(Noted const&) = delete;
     Noted& operator=(Noted const&) = delete;
     ~Noted() {
+      if (Interrupt::signal() != 0) return;
       asked().store(false);
       sigaction(SIGUSR1, &before_, nullptr);
     }
