@@ -2,18 +2,20 @@
 # What it gains that gradients are summed while others are still made: a step of a Llama of 15 M parameters on two
 # hosts of this machine, with one rank each, over a link of 1 Gbit/s, without and with it.
 #
-#   benchmarks/overlap.sh [--turns N] [--rate RATE] [--accumulate N] [--no-zero1] [PROGRAM]
+#   benchmarks/overlap.sh [--turns N] [--rate RATE] [--accumulate N] [--no-zero1] [--tied]
+#                         [PROGRAM]
 #
 #   --turns N       how often each is run, in turn (3)
 #   --rate RATE     of the link, as tc has it (1gbit)
 #   --accumulate N  microbatches of a step on each rank (1)
 #   --no-zero1      every rank keeps the whole state of the optimizer
+#   --tied          embedding and head are one table, whose gradient is whole at the very end
 #   PROGRAM         the program (build/release/bin/nxd)
 #
 # Exit status 77 where network namespaces may not be made, as in tests/comm/two_hosts.sh, which makes them.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-turns=3 rate=1gbit accumulate=1 zero1=true program=$root/build/release/bin/nxd
+turns=3 rate=1gbit accumulate=1 zero1=true tied=false program=$root/build/release/bin/nxd
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
@@ -21,6 +23,7 @@ while [[ $# -gt 0 ]]; do
       [[ $# -ge 2 ]] || { echo "$1 needs a value" >&2; exit 2; }
       declare "${1#--}=$2"; shift ;;
     --no-zero1) zero1=false ;;
+    --tied) tied=true ;;
     *) program=$1 ;;
   esac
   shift
@@ -40,7 +43,7 @@ run() {
   NXD_MPI_TIMEOUT=110 NXD_RANKS_PER_HOST=1 NXD_LINK_RATE=$rate "$root/tests/comm/two_hosts.sh" "$program" train \
     "$root/benchmarks/plan_accuracy.yaml" "data.train_dir=$work/text.txt" trainer.max_steps=7 \
     model.num_layers=6 model.hidden_size=288 model.ffn_hidden_size=768 model.vocab_size=32000 \
-    model.share_embeddings_and_output_weights=true distributed_strategy.zero1=$zero1 \
+    "model.share_embeddings_and_output_weights=$tied" distributed_strategy.zero1=$zero1 \
     data.micro_batch_size=$batch data.global_batch_size=$((2 * batch * accumulate)) \
     "exp_manager.exp_dir=$work/runs" "name=$1" "model.optim.overlap_grad_sync=$2" > log.txt 2>&1 || status=$?
   [[ $status -ne 77 ]] || { cat log.txt; exit 77; }

@@ -46,7 +46,7 @@ template <class Strategy, class World> class Optimizer {
   template <class Model>
   Optimizer(World& world, Model const& model, Update update, Clip clip = {},
             WeightPrecision precision = {}, Strategy strategy = {},
-            GradientOverlap overlap = GradientOverlap::between_nodes)
+            GradientOverlap overlap = GradientOverlap::never)
       : world_(world),
         strategy_(strategy),
         update_(update),

@@ -218,7 +218,7 @@ struct OptimConfig {
   std::array<double, 2> betas{0.9, 0.999};
   double eps = 1e-8;
   double momentum = 0;
-  std::optional<bool> overlap_grad_sync;  ///< empty: where data-parallel ranks are on other nodes
+  std::optional<bool> overlap_grad_sync = false;  ///< empty: if no two ranks share a node
   SchedConfig sched;
 
   bool operator==(OptimConfig const&) const = default;

@@ -186,8 +186,8 @@ template <class Table> void describe(Table& t, OptimConfig& c) {
   t.key("eps", c.eps, positive(), "adamw's guard against division by zero");
   t.key("momentum", c.momentum, below_one(), "sgd's momentum");
   t.key("overlap_grad_sync", c.overlap_grad_sync, any(),
-        "sum gradients over data-parallel ranks during the last backward pass; null: where no two "
-        "of them share a node");
+        "sum gradients over data-parallel ranks during the last backward pass; null: if no two of "
+        "them share a node");
   t.section("sched", c.sched, "the learning rate over the steps");
   t.ignored("capturable");
 }
