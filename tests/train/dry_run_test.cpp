@@ -130,3 +130,28 @@ TEST_CASE("sums that begin early cost what a dry run says, and give the bits of 
   check_early<Duplicated, Replicated<AdamW>>(
       {.kind = "1f1b", .pp = 2, .dp = 3, .global_batch = 24});
 }
+
+TEST_CASE(
+    "sums that begin early have begun when the last backward pass ends, and others have not") {
+  PipelineJob const job{.kind = "1f1b", .pp = 1, .dp = 2, .microbatches = 2};
+  for (auto const overlap : {GradientOverlap::never, GradientOverlap::always})
+    Threads::run(job.ranks(), [&](Threads::Rank rank) {
+      using Here = World<LlamaPlan, Xt, Recorder<Threads::Rank>>;
+      Here world(make_plan(job.model(), {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}),
+                 Recorder<Threads::Rank>(rank));
+      auto const model = make_pipelined<Duplicated>(world, job);
+      initialize(model, 5);
+      Optimizer<Zero1<AdamW>, Here> optimizer(world, model, {}, {}, {}, {}, overlap);
+      auto const batches = microbatches(job.data(), 0, line<DP>(world.plan, world.rank()).place,
+                                        job.model().vocab_size);
+      world.gradient_watch = optimizer.watch(model);
+      accumulate_gradients(world, model, std::span<Microbatch const>(batches));
+      std::size_t weights = 0, waiting = 0;
+      model.visit([&]<class X>(ParameterInfo const&, Var<X, Here> const& weight, auto) {
+        ++weights;
+        if (weight.has_grad()) ++waiting;
+      });
+      CHECK(waiting == (overlap == GradientOverlap::never ? weights : 0));
+      optimizer.reduce(model);
+    });
+}
