@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Compiles what users compile, within limits: a typed Llama on the xt backend at -O2 in 30 seconds of one
-# core and 2 GiB, the headers of typed layers in 1.5 seconds. Seconds are the compiler's own, so
-# that other work on the machine counts little; where a regular expression of the standard library takes it
-# more than 3 seconds, as beside other machines that share the processor, limits grow in proportion.
+# core and 2 GiB, the headers of typed layers in 1.5 seconds. Seconds are the compiler's own, of a core on
+# which a regular expression of the standard library takes 3. It is compiled just before each try, since
+# a core that is shared with other work, or with other machines, is slower from one moment to the next; and
+# what is over its limit is tried again, since it may have become slower in between.
 #
 #   compile_cost.sh COMPILER [FLAG...]
 set -euo pipefail
@@ -20,21 +21,23 @@ seconds_of() {
   { time (ulimit -t 120 -v 2097152
           "$compiler" "$@" -c "$file" -o "$work/unit.o" 2> "$work/errors"); } 2>&1
 }
-# within SECONDS FILE FLAG...: compiles it, and says what it took
+# within SECONDS FILE FLAG...: compiles it, at most five times, and says what it took
 within() {
-  local limit=$1 file=$2 seconds; shift 2
-  if ! seconds=$(seconds_of "$file" "$@"); then
-    echo "$file: does not compile in 2 GiB and 120 s"; head -5 "$work/errors"; failed=1; return
-  fi
-  limit=$(awk "BEGIN { print $limit * ($yardstick > 3 ? $yardstick / 3 : 1) }")
-  echo "${file#"$work"/}: $seconds s, of $limit"
-  if awk "BEGIN { exit !($seconds > $limit) }"; then failed=1; fi
+  local limit=$1 file=$2 seconds yardstick most try; shift 2
+  for try in 1 2 3 4 5; do
+    yardstick=$(seconds_of "$work/yardstick.cpp" -std=c++20 -O2) || { cat "$work/errors"; exit 1; }
+    if ! seconds=$(seconds_of "$file" "$@"); then
+      echo "$file: does not compile in 2 GiB and 120 s"; head -5 "$work/errors"; failed=1; return
+    fi
+    most=$(awk "BEGIN { print $limit * ($yardstick > 3 ? $yardstick / 3 : 1) }")
+    echo "${file#"$work"/}: $seconds s, of $most where the yardstick takes $yardstick s"
+    if awk "BEGIN { exit !($seconds <= $most) }"; then return; fi
+  done
+  echo "${file#"$work"/}: over its limit in $try tries"; failed=1
 }
 
 flags=("$@")
 printf '#include <ranges>\n#include <regex>\nstd::regex const any("a+b");\n' > "$work/yardstick.cpp"
-yardstick=$(seconds_of "$work/yardstick.cpp" -std=c++20 -O2) || { cat "$work/errors"; exit 1; }
-echo "yardstick: $yardstick s"
 within 30 "$root/examples/typed_llama.cpp" -O2 "${flags[@]}"
 printf '#include <nxd/nn/linear.hpp>\n#include <nxd/optim/optimizer.hpp>\n' > "$work/typed_layers.cpp"
 within 1.5 "$work/typed_layers.cpp" -O2 "${flags[@]}"
