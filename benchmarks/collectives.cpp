@@ -3,7 +3,8 @@
 // How do collectives of one fixed order compare with MPI's own? Prints how many times as fast ours
 // are: the median, and the best tenth. Both are timed in turn, in one run, on values that each rank
 // has just written, as a backward pass does; first where ranks can map each other's values, as
-// those of tensors, then in memory of their own. NXD_WINDOWS=off times ours without shared memory.
+// those of tensors, then in memory of their own. `made_in_place` gathers what is only half of other
+// values, as ZeRO-1 gathers weights. NXD_WINDOWS=off times ours without shared memory.
 //
 //   mpirun -np N collectives [--json]
 
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include <nxd/comm/guard.hpp>
+#include <nxd/comm/made_in_place.hpp>
 #include <nxd/comm/reduce.hpp>
 
 #include "measure.hpp"
@@ -95,6 +97,30 @@ void measure(Mpi& mpi, std::size_t bytes, bool shared,
            filling(slice), [&] { mpi.all_gather(line, slice.constant(), other.span()); },
            [&] {
              MPI_Allgather(slice.data(), block, MPI_FLOAT, other.data(), block, MPI_FLOAT,
+                           MPI_COMM_WORLD);
+           },
+           bytes));
+  auto const part = n / ranks;
+  auto const mine = other.span().subspan(static_cast<std::size_t>(mpi.rank()) * part, part);
+  auto const make = [&](auto const& made) {
+    constexpr std::size_t piece = std::size_t{1} << 14;
+    for (std::size_t first = 0; first < part; first += piece) {
+      auto const last = std::min(part, first + piece);
+      for (auto i = first; i < last; ++i) mine[i] = 0.5f * slice.data()[i];
+      made(static_cast<std::int64_t>(first), static_cast<std::int64_t>(last - first));
+    }
+  };
+  tell("made_in_place", bytes,
+       compare(
+           filling(slice),
+           [&] {
+             MadeInPlace gather(mpi, line, other.span());
+             make([&](std::int64_t first, std::int64_t made) { gather.made(first, made); });
+             gather.finish();
+           },
+           [&] {
+             make([](std::int64_t, std::int64_t) {});
+             MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, other.data(), block, MPI_FLOAT,
                            MPI_COMM_WORLD);
            },
            bytes));

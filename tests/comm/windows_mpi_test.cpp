@@ -4,6 +4,7 @@
 
 #include <boost/serialization/vector.hpp>
 
+#include <nxd/comm/made_in_place.hpp>
 #include <nxd/comm/mpi.hpp>
 #include <nxd/comm/threads.hpp>
 
@@ -28,6 +29,19 @@ template <class T> void fill(std::span<T> values, std::int64_t seed) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = some[i % some.size()];
 }
 
+/// Each rank makes its block, of which it says so in three pieces, and gets those of the others.
+template <class T, class C> void make_in_place(C& comm, Line line, std::span<T> all) {
+  auto const n = std::ssize(all) / line.count;
+  fill(all, -1);
+  MadeInPlace<C, T> gather(comm, line, all);
+  for (auto const& [first, last] : {std::pair{n / 2, n}, {n / 3, n / 2}, {0 * n, n / 3}}) {
+    auto const at = static_cast<std::size_t>(line.place * n + first);
+    fill(all.subspan(at, static_cast<std::size_t>(last - first)), comm.rank() + 70);
+    gather.made(first, last - first);
+  }
+  gather.finish();
+}
+
 /// Long reductions and gathers along a line, each in memory of its own and in shared memory.
 template <class T, class C> void exchange_long(C& comm, Line line, Digest& digest) {
   auto const count = static_cast<std::size_t>(line.count);
@@ -46,6 +60,12 @@ template <class T, class C> void exchange_long(C& comm, Line line, Digest& diges
       digest.add(std::vector<T>(values.begin(), values.end()));
       comm.all_gather(line, std::span<T const>(values), std::span<T>(gathered));
       digest.add(gathered);
+      auto const place = static_cast<std::size_t>(line.place);
+      std::ranges::copy(values, blocks.begin() + static_cast<std::ptrdiff_t>(place * n));
+      all_gather_in_place(comm, line, blocks);
+      CHECK(std::ranges::equal(std::as_bytes(blocks), std::as_bytes(std::span(gathered))));
+      make_in_place(comm, line, blocks);
+      digest.add(std::vector<T>(blocks.begin(), blocks.end()));
       comm.broadcast(line, line.count - 1, values);
       digest.add(std::vector<T>(values.begin(), values.end()));
       if (shared) SharedMemory::of_process().deallocate(space.data() - 1);

@@ -85,6 +85,26 @@ class Mpi {
                       "MPI_Allgather");
   }
 
+  /// See `nxd::all_gather_in_place`.
+  template <class T> void all_gather_in_place(Line line, std::span<T> all) {
+    auto const n = all.size() / static_cast<std::size_t>(line.count);
+    detail::BlockType const block(n, mpi_datatype<T>());
+    std::span<T const> const mine = all.subspan(static_cast<std::size_t>(line.place) * n, n);
+    if (line.count == 1) return;
+    if (auto* const window = window_of(line); window && detail::all_gather(*window, mine, all))
+      return;
+    detail::check_mpi(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all.data(), block.count(),
+                                    block.type(), communicator(line)),
+                      "MPI_Allgather");
+  }
+
+  /// The window by which a rank's block of an all-gather can be written to the others as it is
+  /// made: see `MadeInPlace`. nullptr if there is a faster way, or none.
+  template <class T> Window* open_block(Line line, std::span<T> all) {
+    auto* const window = window_of(line);
+    return window != nullptr && detail::open_block(*window, all) ? window : nullptr;
+  }
+
   template <class T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
     NXD_EXPECTS(out.size() == in.size() && std::ssize(in) % line.count == 0);
     detail::BlockType const block(in.size() / static_cast<std::size_t>(line.count),

@@ -13,15 +13,6 @@ namespace nxd {
 
 namespace detail {
 
-/// What carries the messages of a communicator: the one inside a record, which takes note of the
-/// whole exchange and not of each of them.
-template <class C> constexpr auto& carrier(C& comm) {
-  if constexpr (requires { comm.inner(); })
-    return comm.inner();
-  else
-    return comm;
-}
-
 /// n values in blocks, one for each rank of a line; the last ones may be short, or empty.
 struct RankBlocks {
   std::size_t n, size;

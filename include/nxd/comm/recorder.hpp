@@ -93,7 +93,8 @@ struct ExchangeName {
   auto operator()() const { return spelling(exchange); }
 };
 
-/// An exchange of a line that goes on by itself; the time for which it is waited is written down.
+/// An exchange of a line that goes on while this rank does something else; the time for which it is
+/// waited is written down.
 struct Begun {
   Trace* trace = nullptr;
   Attendance* attendance = nullptr;
@@ -101,12 +102,12 @@ struct Begun {
   Attended at{};
 
   /// While what is returned lives, this rank waits for the others.
-  auto wait() const {
+  auto wait(char const* category = "wait") const {
     struct Waited {
       Traced<ExchangeName> span;
       Attendance::Stay stay;
     };
-    return Waited{{trace, "wait", ExchangeName{exchange}},
+    return Waited{{trace, category, ExchangeName{exchange}},
                   attendance != nullptr ? attendance->wait(at) : Attendance::Stay()};
   }
 };
@@ -209,11 +210,11 @@ template <Communicator C> class Recorder {
     post(r, 0, 0);
     return awaited(nxd::post_receive(inner_, from, tag, data), r);
   }
-  /// A reduction along a line begins, whose messages `inner()` carries: see `PostedReduction`. It
-  /// is counted, and told, as if it were over now.
+  /// A reduction or a gather along a line begins, which goes on by `inner()`: see `PostedReduction`
+  /// and `MadeInPlace`. It is counted, and told, as if it were over now.
   Begun begin(Rendezvous const& r) {
     auto const messages = (r.exchange == Exchange::all_reduce ? 2 : 1) * peers(r.line);
-    auto const sent = r.bytes * messages / r.line.count;
+    auto const sent = r.bytes * messages / (r.exchange == Exchange::all_gather ? 1 : r.line.count);
     auto* const attendance = record_->attendance;
     count(r, messages, sent);
     auto const span = written(r, messages, sent);
@@ -302,6 +303,19 @@ template <Communicator C> class Recorder {
 static_assert(PostingCommunicator<Recorder<Nobody>>);
 
 template <> inline constexpr bool keeps_record<Recorder<Nobody>> = true;
+
+namespace detail {
+
+/// What carries the messages of a communicator: the one inside a record, which takes note of the
+/// whole exchange and not of each of them.
+template <class C> constexpr auto& carrier(C& comm) {
+  if constexpr (requires { comm.inner(); })
+    return comm.inner();
+  else
+    return comm;
+}
+
+}  // namespace detail
 
 /// A communicator whose traffic is counted.
 template <class C>

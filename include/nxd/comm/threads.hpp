@@ -91,6 +91,17 @@ class Threads {
       });
     }
 
+    /// See `nxd::all_gather_in_place`.
+    template <Transferable T> void all_gather_in_place(Line line, std::span<T> all) {
+      auto const n = std::ssize(all) / line.count;
+      auto const mine =
+          all.subspan(static_cast<std::size_t>(line.place * n), static_cast<std::size_t>(n));
+      meet(line, shown("all_gather", std::span<T const>(mine)), [&](Place& place) {
+        for (std::int64_t peer = 0; peer < line.count; ++peer)
+          if (peer != line.place) std::copy_n(seen<T>(place, peer), n, all.begin() + peer * n);
+      });
+    }
+
     template <Transferable T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
       NXD_EXPECTS(out.size() == in.size() && std::ssize(in) % line.count == 0);
       auto const block = std::ssize(in) / line.count;

@@ -173,7 +173,8 @@ template <class T> void reduce_scatter(Window& window, std::span<T const> in, st
 /// beyond, where they copy from process to process, no longer.
 inline constexpr std::size_t short_copy = std::size_t{32} << 10;
 
-/// out = the `in` of all ranks, one after the other. False if there is a faster way than a window.
+/// out = the `in` of all ranks, one after the other; `in` may lie in it, at its place. False if
+/// there is a faster way than a window.
 template <class T> bool all_gather(Window& window, std::span<T const> in, std::span<T> out) {
   if (in.empty()) return true;
   window.begin("all_gather", in.size_bytes());
@@ -188,13 +189,22 @@ template <class T> bool all_gather(Window& window, std::span<T const> in, std::s
     return false;
   }
   for (std::int64_t peer = 0; peer < window.count(); ++peer)
-    if (peer == window.place())
-      std::ranges::copy(in, of(peer));
-    else
+    if (peer == window.place()) {
+      if (in.data() != std::to_address(of(peer))) std::ranges::copy(in, of(peer));
+    } else
       std::copy_n(is_short ? window.seen<T>(peer) : window.view<T const>(peer), in.size(),
                   of(peer));
   if (!is_short) window.meet();
   return true;
+}
+
+/// Shows all ranks memory in which each is yet to make its block, for what it makes to be written
+/// to the others at once. False if that is not faster, or not all can see it.
+template <class T> bool open_block(Window& window, std::span<T> all) {
+  auto const block = all.size_bytes() / static_cast<std::size_t>(window.count());
+  if (block <= short_copy) return false;
+  window.begin("all_gather", block);
+  return window.look_into(all);
 }
 
 /// data = that of the rank at place `root`. False if there is a faster way than a window.

@@ -12,6 +12,7 @@
 #include <nxd/optim/settle.hpp>
 #include <nxd/optim/state_portions.hpp>
 #include <nxd/optim/sums_under_way.hpp>
+#include <nxd/optim/weight_gather.hpp>
 #include <nxd/optim/weight_precision.hpp>
 
 namespace nxd {
@@ -19,8 +20,7 @@ namespace nxd {
 /// Trains the parameters of a model: takes their gradients' sums, clips, updates. Strategy is
 /// `Zero1<AdamW>`, `Replicated<Sgd>`, ...; its update's state lives here, chunk by chunk.
 ///
-/// Weights shorter than floats: gradients are floats, and so is the state, unless `WeightPrecision`
-/// says otherwise.
+/// Weights shorter than floats: gradients and state are floats, unless `WeightPrecision` says so.
 template <class Strategy, class World> class Optimizer {
   using B = typename World::backend;
   using T = accumulator_t<typename World::element>;
@@ -107,8 +107,13 @@ template <class Strategy, class World> class Optimizer {
   template <class Model> void give_weights(Model const& model) {
     if (!has_masters()) return;
     for_each_chunk(model, [this](State& s, auto const& parameter, auto runs) {
-      round_to_weights(s, B::data(s.master), parameter, runs);
-      if (along_.count > 1) strategy_.gather(world_, along_, parameter.value(), s.chunk);
+      gathered(s, parameter, [&](PieceMade made) {
+        auto* const weights = data(parameter.value()) + s.chunk.first;
+        in_pieces(s, runs, [&](auto k, Piece const& piece) {
+          round(k, piece, 0, B::data(s.master) + piece.first, weights + piece.first);
+          made(piece.first, piece.count);
+        });
+      });
     });
     begun_ = true;
   }
@@ -155,14 +160,16 @@ template <class Strategy, class World> class Optimizer {
         [&]<class X, class M>(ParameterInfo const& info, Var<X, World> const& parameter, M m) {
           auto& s = states_[i++];
           step.decays = info.decays;
-          if constexpr (!is_short<X>)
-            update(s, step, data(parameter.value()) + s.chunk.first);
-          else if (precision_.master)
-            update_masters(s, step, parameter, runs_of<X>(info, s.chunk, m));
-          else
-            update_short(s, step, parameter, runs_of<X>(info, s.chunk, m));
+          gathered(s, parameter, [&](PieceMade made) {
+            auto* const weights = data(parameter.value()) + s.chunk.first;
+            if constexpr (!is_short<X>)
+              update_weights(s, step, weights, made);
+            else if (precision_.master)
+              update_masters(s, step, weights, runs_of<X>(info, s.chunk, m), made);
+            else
+              update_short(s, step, weights, runs_of<X>(info, s.chunk, m), made);
+          });
           s.gradient = {};
-          if (along_.count > 1) strategy_.gather(world_, along_, parameter.value(), s.chunk);
         });
   }
 
@@ -229,6 +236,14 @@ template <class Strategy, class World> class Optimizer {
     auto const what = strategy_.shards_state() ? Exchange::reduce_scatter : Exchange::all_reduce;
     sums_.post(world_, along_, what, Settled::local_size(world_.plan), settled.data, s.gradient,
                s.chunk.room);
+  }
+
+  /// Calls `make(made)`, which makes this rank's chunk of a parameter, after which all ranks have
+  /// the whole.
+  template <class X>
+  void gathered(State const& s, Var<X, World> const& parameter, auto const& make) {
+    if (along_.count == 1 || !strategy_.shards_state()) return make(PieceMade{});
+    gather_as_made(world_, along_, parameter.value(), s.chunk, make);
   }
 
   /// A weight whose sum may begin before the end of the last backward pass.
@@ -302,8 +317,8 @@ template <class Strategy, class World> class Optimizer {
   /// Updates a piece of the weights; it and its moments begin there.
   void update(auto k, State const& s, UpdateStep const& step, Piece const& piece, T* weights,
               std::array<T*, moments> const& moment) const {
-    auto const* const gradient = B::data(s.gradient) + piece.first;
-    update_(k, step, piece.count, static_cast<T const*>(gradient), weights, moment);
+    T const* const gradient = B::data(s.gradient) + piece.first;
+    update_(k, step, piece.count, gradient, weights, moment);
   }
 
   std::array<T*, moments> moments_of(State const& s, std::int64_t first) const {
@@ -313,28 +328,26 @@ template <class Strategy, class World> class Optimizer {
     return moment;
   }
 
-  void update(State const& s, UpdateStep const& step, T* weights) const {
-    compute<B>([&](auto k) {
-      update(k, s, step, Piece{0, s.chunk.count, {}}, weights, moments_of(s, 0));
+  void update_weights(State const& s, UpdateStep const& step, T* weights, PieceMade made) const {
+    in_pieces(s, {}, [&](auto k, Piece const& piece) {
+      update(k, s, step, piece, weights + piece.first, moments_of(s, piece.first));
+      made(piece.first, piece.count);
     });
   }
 
-  template <class X>
-  void update_masters(State const& s, UpdateStep const& step, Var<X, World> const& parameter,
-                      std::vector<Run> const& runs) const {
-    auto* const weights = data(parameter.value()) + s.chunk.first;
+  void update_masters(State const& s, UpdateStep const& step, Short* weights,
+                      std::vector<Run> const& runs, PieceMade made) const {
     in_pieces(s, runs, [&](auto k, Piece const& piece) {
       auto* const masters = B::data(s.master) + piece.first;
       update(k, s, step, piece, masters, moments_of(s, piece.first));
       round(k, piece, 0, masters, weights + piece.first);
+      made(piece.first, piece.count);
     });
   }
 
   /// Weights and moments are widened, updated, and rounded again.
-  template <class X>
-  void update_short(State const& s, UpdateStep const& step, Var<X, World> const& parameter,
-                    std::vector<Run> const& runs) const {
-    auto* const weights = data(parameter.value()) + s.chunk.first;
+  void update_short(State const& s, UpdateStep const& step, Short* weights,
+                    std::vector<Run> const& runs, PieceMade made) const {
     in_pieces(s, runs, [&](auto k, Piece const& piece) {
       auto const widened = [&](std::size_t slot, Short const* from) {
         auto* const wide = B::has_elements ? detail::piece_room<T>(slot, piece.count) : nullptr;
@@ -349,15 +362,7 @@ template <class Strategy, class World> class Optimizer {
       round(k, piece, 0, wide, weights + piece.first);
       for (std::size_t m = 0; m < moment_names().size(); ++m)
         round(k, piece, 1 + m, moment[m], B::data(s.short_moment[m]) + piece.first);
-    });
-  }
-
-  template <class X>
-  void round_to_weights(State const& s, T const* from, Var<X, World> const& parameter,
-                        std::vector<Run> const& runs) const {
-    auto* const weights = data(parameter.value()) + s.chunk.first;
-    in_pieces(s, runs, [&](auto k, Piece const& piece) {
-      round(k, piece, 0, from + piece.first, weights + piece.first);
+      made(piece.first, piece.count);
     });
   }
 

@@ -92,30 +92,6 @@ template <class Update, MeshAxis... Axes> struct Zero1 {
     scatter(std::span<T const>(B::data(copy), static_cast<std::size_t>(padded)));
   }
 
-  /// Every rank gets the chunks of all.
-  template <class X, class W, class B>
-  static void gather(W& world, Line along, Local<X, B> const& weight, Chunk const& chunk) {
-    using T = typename X::element;
-    auto const size = X::local_size(world.plan);
-    auto const room = static_cast<std::size_t>(chunk.room);
-    For<B> const purpose(MemoryUse::messages);
-    auto const mine = B::template allocate<T>(chunk.room);
-    if constexpr (B::has_elements) {
-      std::copy_n(data(weight) + chunk.first, chunk.count, B::data(mine));
-      std::fill_n(B::data(mine) + chunk.count, chunk.room - chunk.count, T{});
-    }
-    auto const gather = [&](std::span<T> to) {
-      exchange<B>(world.comm, [&](auto& comm) {
-        comm.all_gather(along, std::span<T const>(B::data(mine), room), to);
-      });
-    };
-    auto const padded = chunk.room * along.count;
-    if (padded == size) return gather(detail::values(world.plan, weight));
-    auto const all = B::template allocate<T>(padded);
-    gather(std::span<T>(B::data(all), static_cast<std::size_t>(padded)));
-    if constexpr (B::has_elements) std::copy_n(B::data(all), size, data(weight));
-  }
-
   static constexpr std::int64_t bytes_sent(std::int64_t gradients, std::int64_t weights,
                                            std::int64_t ranks) {
     return (gradients / ranks + weights / ranks) * (ranks - 1);
@@ -140,9 +116,6 @@ template <class Update, MeshAxis... Axes> struct Replicated {
     exchange<B>(world.comm, [&](auto& comm) { all_reduce(comm, along, sum); });
   }
 
-  template <class X, class W, class B>
-  static void gather(W&, Line, Local<X, B> const&, Chunk const&) {}
-
   static constexpr std::int64_t bytes_sent(std::int64_t gradients, std::int64_t,
                                            std::int64_t ranks) {
     return 2 * (gradients / ranks * (ranks - 1));
@@ -166,10 +139,6 @@ template <class Update, MeshAxis... Axes> struct Zero1OrReplicated {
               typename G::element* to) const {
     zero1 ? Zero1<Update, Axes...>::reduce(world, along, gradient, chunk, to)
           : Replicated<Update, Axes...>::reduce(world, along, gradient, chunk, to);
-  }
-  template <class X, class W, class B>
-  void gather(W& world, Line along, Local<X, B> const& weight, Chunk const& chunk) const {
-    if (zero1) Zero1<Update, Axes...>::gather(world, along, weight, chunk);
   }
   std::int64_t bytes_sent(std::int64_t gradients, std::int64_t weights, std::int64_t ranks) const {
     return zero1 ? Zero1<Update, Axes...>::bytes_sent(gradients, weights, ranks)
