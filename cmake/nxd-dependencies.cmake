@@ -4,9 +4,10 @@
 #   nxd_<component>_needs       components it cannot do without
 #   nxd_<component>_wants       components it uses where they are enabled
 #   nxd_<component>_links       targets of other packages
+#   nxd_<component>_default     OFF where few need it; the others are built if they are found
 #   nxd_find(COMPONENT MISSING) looks for these targets; sets MISSING to what is missing, or to ""
 
-set(nxd_components mpi openmp blas xtensor yaml json s3 cli)
+set(nxd_components mpi openmp blas onednn xtensor yaml json s3 cli)
 
 set(nxd_mpi_purpose "Ranks over MPI")
 set(nxd_mpi_links Boost::mpi Boost::serialization MPI::MPI_CXX)
@@ -20,9 +21,15 @@ set(nxd_blas_purpose "Matrix products by OpenBLAS")
 set(nxd_blas_links nxd::openblas)
 set(nxd_blas_packages libopenblas-openmp-dev)
 
+set(nxd_onednn_purpose "Matrix products by oneDNN, beside those by OpenBLAS")
+set(nxd_onednn_default OFF)
+set(nxd_onednn_links nxd::dnnl)
+set(nxd_onednn_definitions NXD_WITH_ONEDNN)
+set(nxd_onednn_packages libdnnl-dev)
+
 set(nxd_xtensor_purpose "Tensors of xtensor, kernels of xsimd")
 set(nxd_xtensor_needs blas)
-set(nxd_xtensor_wants openmp)
+set(nxd_xtensor_wants openmp onednn)
 set(nxd_xtensor_links xtensor xsimd)
 set(nxd_xtensor_definitions XTENSOR_USE_XSIMD)
 set(nxd_xtensor_packages libxtensor-dev libxsimd-dev)
@@ -60,6 +67,19 @@ function(nxd_find_openblas)
   endif()
 endfunction()
 
+# Not by oneDNN's own package for CMake: Debian's wants OpenCL, which nothing here calls.
+function(nxd_find_dnnl)
+  find_library(NXD_DNNL_LIBRARY dnnl)
+  find_path(NXD_DNNL_INCLUDE dnnl.h)
+  mark_as_advanced(NXD_DNNL_LIBRARY NXD_DNNL_INCLUDE)
+  if(NXD_DNNL_LIBRARY AND NXD_DNNL_INCLUDE)
+    add_library(nxd::dnnl UNKNOWN IMPORTED)
+    set_target_properties(nxd::dnnl PROPERTIES
+      IMPORTED_LOCATION "${NXD_DNNL_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${NXD_DNNL_INCLUDE}")
+  endif()
+endfunction()
+
 function(nxd_find component missing)
   if(component STREQUAL mpi)
     find_package(MPI QUIET COMPONENTS CXX)
@@ -68,6 +88,8 @@ function(nxd_find component missing)
     find_package(OpenMP QUIET COMPONENTS CXX)
   elseif(component STREQUAL blas AND NOT TARGET nxd::openblas)
     nxd_find_openblas()
+  elseif(component STREQUAL onednn AND NOT TARGET nxd::dnnl)
+    nxd_find_dnnl()
   elseif(component STREQUAL xtensor)
     find_package(xtensor 0.24 QUIET)
     find_package(xsimd 8.1 QUIET)

@@ -36,8 +36,8 @@ function(nxd_add_program name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
 endfunction()
 
-# The training program can do without threads inside a rank, and without S3.
-list(REMOVE_ITEM nxd_switched_off openmp s3)
+# The training program can do without threads inside a rank, without oneDNN and without S3.
+list(REMOVE_ITEM nxd_switched_off openmp onednn s3)
 list(JOIN nxd_switched_off ", " nxd_absent)
 file(GLOB nxd_files CONFIGURE_DEPENDS examples/nxd/*.cpp)
 if(nxd_absent)
@@ -56,15 +56,21 @@ foreach(file IN LISTS examples)
   cmake_path(GET file STEM name)
   nxd_add_program(${name} ${file})
 endforeach()
-# The target `benchmarks` builds them all; NXD_BUILD_BENCHMARKS has `all` build them too. oneDNN's
-# package for CMake wants OpenCL, which nothing here calls.
-find_library(NXD_DNNL dnnl)
-find_path(NXD_DNNL_INCLUDE dnnl.hpp)
+# A program of its own about oneDNN has it where it is found, even if the component is off.
+nxd_find(onednn nxd_onednn_missing)
+if(nxd_onednn_missing)
+  message(STATUS "There is no benchmark and no test of oneDNN: ${nxd_onednn_missing}")
+endif()
+function(nxd_use_onednn target)
+  target_link_libraries(${target} PRIVATE ${nxd_onednn_links})
+  target_compile_definitions(${target} PRIVATE ${nxd_onednn_definitions})
+endfunction()
+
+# The target `benchmarks` builds them all; NXD_BUILD_BENCHMARKS has `all` build them too.
 add_custom_target(benchmarks)
 file(GLOB benchmarks CONFIGURE_DEPENDS benchmarks/*.cpp)
-if(NOT (NXD_DNNL AND NXD_DNNL_INCLUDE))
+if(nxd_onednn_missing)
   list(FILTER benchmarks EXCLUDE REGEX "/onednn\\.cpp$")
-  message(STATUS "There is no benchmark onednn: oneDNN not found (on Debian: apt install libdnnl-dev)")
 endif()
 foreach(file IN LISTS benchmarks)
   cmake_path(GET file STEM name)
@@ -74,8 +80,7 @@ foreach(file IN LISTS benchmarks)
     set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
   endif()
   if(name STREQUAL onednn)
-    target_include_directories(onednn SYSTEM PRIVATE ${NXD_DNNL_INCLUDE})
-    target_link_libraries(onednn PRIVATE ${NXD_DNNL})
+    nxd_use_onednn(onednn)
   endif()
 endforeach()
 

@@ -23,6 +23,7 @@ BEGIN {
   border["boost/"] = border["mpi.h"] = "^nxd/comm/mpi(_types)?\\.hpp$"
   border["xtensor/"] = "^nxd/tensor/xtensor\\.hpp$"
   border["xsimd/"] = border["cblas.h"] = "^nxd/tensor/(xtensor|kernels/simd[a-z0-9_]*)\\.hpp$"
+  border["dnnl.h"] = "^nxd/tensor/kernels/onednn_matmul\\.hpp$"
   border["yaml-cpp/"] = "^nxd/config/yaml\\.hpp$"
   border["CLI/"] = "^nxd/config/command(s/[a-z_]+)?\\.hpp$"
   border["curl/"] = "^nxd/checkpoint/s3/http\\.hpp$"

@@ -157,6 +157,7 @@ refused() {
 # ---- products by a table that was measured -----------------------------------------------------
 
 "$program" bench --calibrate table.json > log 2>&1 && grep -q "below 512" log || die "no table of products"
+grep -q onednn log && has_onednn=yes || has_onednn=no
 NXD_GEMM_TABLE=table.json "$program" train run.yaml name=by_table trainer.max_steps=1 > log 2>&1 ||
   fail "a run does not go by its table"
 sed 's/"processor":"/"processor":"x87 /' table.json > other.json
@@ -165,6 +166,8 @@ sed 's/nn, m below 64, n below 64, k below 64":"[a-z0-9]*"/nn, m below 64, n bel
   table.json > table0.json
 sed 's/"avx512"/"openblas"/g' table.json > table1.json
 NXD_GEMM_TABLE=other.json refused 1 64 "x87" train run.yaml
+sed 's/"openblas"/"onednn"/' table.json > foreign.json
+[[ $has_onednn == yes ]] || NXD_GEMM_TABLE=foreign.json refused 1 64 "-D NXD_WITH_ONEDNN=ON" train run.yaml
 NXD_GEMM_TABLE=nowhere.json refused 1 74 "nowhere.json" train run.yaml
 timeout 20 "$mpirun" 2 bash -c 'NXD_GEMM_TABLE=table$OMPI_COMM_WORLD_RANK.json exec "$@"' - \
   "$program" train run.yaml name=bad > log 2>&1

@@ -172,7 +172,8 @@ TEST_CASE("Ranks of one node are near, the others between nodes") {
 TEST_CASE("A table of products comes back from its text, and is read strictly") {
   ProductTable table;
   for (std::size_t i = 0; i < ProductTable::size; ++i)
-    table[i] = i % 3 == 0 ? ProductMaker::avx512 : ProductMaker::openblas;
+    table[i] = i % 3 == 0 && ProductTable::at(i).type == ProductType::fp32 ? ProductMaker::avx512
+                                                                           : ProductMaker::openblas;
   auto const text = to_text(table);
   CHECK(parse_product_table(text, "t.json") == table);
   CHECK(fingerprint(table) != fingerprint(ProductTable{}));
@@ -193,18 +194,31 @@ TEST_CASE("A table of products comes back from its text, and is read strictly") 
     return std::get<Json::Object>(all["makers"].value);
   };
   auto const any = names_of(ProductForm{})[0];
-  CHECK(refused([](auto& all) { all["version"] = std::int64_t{2}; }) ==
-        "t.json: version: is not 1");
+  CHECK(refused([](auto& all) { all["version"] = std::int64_t{1}; }) ==
+        "t.json: version: is not 2");
   CHECK(refused([](auto& all) { all.erase("processor"); }) == "t.json: has no 'processor'");
   CHECK(refused([](auto& all) {
           all["processor"] = std::string("abacus");
         }).starts_with("t.json: was measured on a processor with abacus, this one has"));
   CHECK(refused([&](auto& all) {
           makers(all).begin()->second = std::string("me");
-        }).ends_with("is not openblas or avx512"));
+        }).ends_with("is not openblas, avx512 or onednn"));
   CHECK(refused([&](auto& all) {
           makers(all).erase(makers(all).begin());
         }).find("has no '" + std::string(any)) != std::string::npos);
+  auto const maker = [&](ProductType type, char const* name) {
+    return refused([&](auto& all) {
+      for (auto& [c, m] : makers(all))
+        if (c.ends_with(", bf16") == (type == ProductType::bf16)) m.value = std::string(name);
+    });
+  };
+  CHECK(maker(ProductType::bf16, "avx512").ends_with(", bf16: is not openblas or onednn"));
+  CHECK(maker(ProductType::bf16, "openblas") == "taken");
+  for (auto const type : {ProductType::fp32, ProductType::bf16}) {
+    auto const said = maker(type, "onednn");
+    CHECK((said == "taken") == OneDnnProduct::is_built_in);
+    CHECK((said == "taken" || said.find("build it with -D NXD_WITH_ONEDNN=ON") != said.npos));
+  }
   CHECK(refused([&](auto& all) {
           makers(all)["zz"] = std::string("avx512");
         }).ends_with("it has keys that no table has"));

@@ -30,7 +30,7 @@ inline std::vector<std::string> processor_features() {
 
 namespace detail {
 
-inline constexpr std::int64_t product_table_version = 1;
+inline constexpr std::int64_t product_table_version = 2;
 
 inline std::string joined(std::vector<std::string> const& words) {
   std::string all;
@@ -38,19 +38,23 @@ inline std::string joined(std::vector<std::string> const& words) {
   return all;
 }
 
-/// "nt, m below 64, n from 512, k below 512"
+/// "nt, m below 64, n from 512, k below 512", and ", bf16" if it is not of floats
 inline std::string name_of(ProductClass const& c) {
   auto const spelled = [](auto e) {
     return std::string(names_of(decltype(e){})[static_cast<std::size_t>(e)]);
   };
-  return spelled(c.form) + ", m " + spelled(c.m) + ", n " + spelled(c.n) + ", k " + spelled(c.k);
+  return spelled(c.form) + ", m " + spelled(c.m) + ", n " + spelled(c.n) + ", k " + spelled(c.k) +
+         (c.type == ProductType::fp32 ? "" : ", " + spelled(c.type));
 }
 
-inline ProductMaker maker_of(JsonView const& json) {
+inline ProductMaker maker_of(JsonView const& json, ProductType type) {
   auto const names = names_of(ProductMaker{});
   auto const found = std::ranges::find(names, json.string());
-  if (found == names.end()) json.refuse("openblas or avx512");
-  return static_cast<ProductMaker>(found - names.begin());
+  auto const maker = static_cast<ProductMaker>(found - names.begin());
+  if (type == ProductType::bf16 && (found == names.end() || maker == ProductMaker::avx512))
+    json.refuse("openblas or onednn");
+  if (found == names.end()) json.refuse("openblas, avx512 or onednn");
+  return maker;
 }
 
 }  // namespace detail
@@ -68,7 +72,8 @@ inline std::string to_text(ProductTable const& table) {
 }
 
 /// Reads what `to_text` has written; `file` stands for it in sentences. @throws CorruptInput if it
-/// is no such table, ConfigError if it is for another processor
+/// is no such table, ConfigError if it is for another processor, or for a program that is built
+/// with oneDNN where this one is not
 inline ProductTable parse_product_table(std::string const& text, std::string const& file) {
   auto const root = parse_json(text, file, {.bytes = std::size_t{1} << 20});
   JsonView const json(root, file);
@@ -81,9 +86,15 @@ inline ProductTable parse_product_table(std::string const& text, std::string con
   auto const makers = json["makers"];
   ProductTable table;
   for (std::size_t i = 0; i < ProductTable::size; ++i)
-    table[i] = detail::maker_of(makers[detail::name_of(ProductTable::at(i))]);
+    table[i] =
+        detail::maker_of(makers[detail::name_of(ProductTable::at(i))], ProductTable::at(i).type);
   if (json.object().size() != 3 || makers.object().size() != ProductTable::size)
     json.refuse("a table of products: it has keys that no table has");
+  if (!OneDnnProduct::is_built_in && makes_some(table, ProductMaker::onednn))
+    throw ConfigError(file +
+                      ": has products made by oneDNN (onednn), which this program is built "
+                      "without; build it with -D NXD_WITH_ONEDNN=ON, or measure with this "
+                      "one: nxd bench --calibrate FILE");
   return table;
 }
 

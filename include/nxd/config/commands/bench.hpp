@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -10,6 +11,7 @@
 #include <nxd/core/spelling.hpp>
 #include <nxd/plan/calibrate_products.hpp>
 #include <nxd/plan/product_table_text.hpp>
+#include <nxd/tensor/kernels/simd_bf16_product.hpp>
 #include <nxd/tensor/kernels/simd_product.hpp>
 #include <nxd/train/progress.hpp>
 
@@ -19,12 +21,16 @@ namespace detail {
 
 /// Measures who makes which products fastest here, prints it, and writes the table.
 inline void calibrate_products_to(std::string const& file) {
-  std::cout << "GFLOP/s of OpenBLAS and of the library's products by AVX-512, on "
-            << counted(thread_count(), "thread", "threads") << "\n";
-  auto const table =
-      calibrate_products<SimdProduct>([](ProductClass const& c, ProductRates const& rates) {
-        std::cout << formatted("%7.1f", rates[0]) << formatted("%7.1f", rates[1]) << "  "
-                  << name_of(c) << "\n";
+  auto const makers = names_of(ProductMaker{});
+  auto const shown = makers.size() - (OneDnnProduct::is_built_in ? 0 : 1);
+  std::cout << "GFLOP/s on " << counted(thread_count(), "thread", "threads") << "\n";
+  for (std::size_t i = 0; i < shown; ++i) std::cout << std::setw(9) << makers[i];
+  std::cout << "\n";
+  auto const table = calibrate_products<SimdProduct, Bf16Product>(
+      [&](ProductClass const& c, ProductRates const& rates) {
+        for (std::size_t i = 0; i < shown; ++i)
+          std::cout << (rates[i] > 0 ? formatted("%9.1f", rates[i]) : "        -");
+        std::cout << "  " << name_of(c) << "\n";
       });
   std::ofstream out(file);
   if (!(out << to_text(table)).flush()) throw IoError(file + ": cannot be written");
@@ -38,7 +44,7 @@ inline void calibrate_products_to(std::string const& file) {
 inline void add_bench_command(CLI::App& app, Task& task) {
   auto const file = std::make_shared<std::string>();
   auto* const bench =
-      app.add_subcommand("bench", "Measures which products of floats are whose on this machine");
+      app.add_subcommand("bench", "Measures whose products are fastest on this machine");
   bench
       ->add_option("--calibrate", *file,
                    "Measure the makers of products, and write their table to this file")

@@ -6,6 +6,7 @@
 #include <cblas.h>
 
 #include <nxd/tensor/kernels/packed_operand.hpp>
+#include <nxd/tensor/kernels/product_table.hpp>
 
 namespace nxd {
 
@@ -25,8 +26,8 @@ struct ProductBatch {
 /// On AMX each operand is packed into tiles, results depend neither on the number of threads nor on
 /// how operands lie, and what is below 1.2e-38 counts as zero. A `PackedOperand` takes an operand's
 /// place where it is used more than once: `weight.forward` and `weight.backward` of a
-/// `PackedWeight` for by_rows(w, K) and by_columns(w, K). Without AMX operands are made floats,
-/// block by block, and multiplied by BLAS.
+/// `PackedWeight` for by_rows(w, K) and by_columns(w, K). Without AMX it is made by whom
+/// `product_table()` says: operands become floats, block by block, for BLAS, or oneDNN takes them.
 struct Bf16Product {
   /// store(z[m, n]), z = sum over k of x[m, k] y[n, k]: what is written where, and what is done on
   /// the way, is the store's matter (see product_store.hpp). If k is 0, z is zero. 2 m n k FLOPs.
@@ -51,6 +52,14 @@ struct Bf16Product {
     }
   }
 
+  /// The same without tiles, by whoever is to: OpenBLAS or oneDNN.
+  template <ProductStore S>
+  static void multiply_by(ProductMaker maker, std::int64_t m, std::int64_t n, std::int64_t k,
+                          Bf16Operand x, Bf16Operand y, S const& store) {
+    without_tiles(maker, m, n, k, x, y, detail::part_store(store),
+                  detail::product_threads(m * n * k));
+  }
+
  private:
   static void multiply_with(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Source const& x,
                             Bf16Source const& y, detail::PartStore store, int threads) {
@@ -60,7 +69,14 @@ struct Bf16Product {
                                     threads)
           .run();
 #endif
-    by_blas(m, n, k, x.from, y.from, store, threads);
+    auto const maker = product_maker(product_class(m, n, k, x.from, y.from));
+    without_tiles(maker, m, n, k, x.from, y.from, store, threads);
+  }
+
+  static void without_tiles(ProductMaker maker, std::int64_t m, std::int64_t n, std::int64_t k,
+                            Bf16Operand x, Bf16Operand y, detail::PartStore store, int threads) {
+    maker == ProductMaker::onednn ? by_onednn(m, n, k, x, y, store, threads)
+                                  : by_blas(m, n, k, x, y, store, threads);
   }
 
   /// Blocks of so many rows, columns, and elements of the sums are floats at a time: 14 MiB.
@@ -71,26 +87,42 @@ struct Bf16Product {
     return all[which];
   }
 
-  static void by_blas(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Operand x, Bf16Operand y,
-                      detail::PartStore store, int threads) {
+  /// Calls `multiply(block)` for blocks of the result, which it is to fill, and stores them.
+  static void in_blocks(std::int64_t m, std::int64_t n, detail::PartStore store, int threads,
+                        auto const& multiply) {
     auto& z = room(2);
     z.resize(static_cast<std::size_t>(std::min(m, block_rows) * std::min(n, block_columns)));
     for (std::int64_t column = 0; column < n; column += block_columns)
       for (std::int64_t row = 0; row < m; row += block_rows) {
         auto const rows = std::min(block_rows, m - row);
         auto const columns = std::min(block_columns, n - column);
-        if (k == 0) std::fill(z.begin(), z.end(), 0.f);
-        for (std::int64_t from = 0; from < k; from += block_depth) {
-          auto const depth = std::min(block_depth, k - from);
-          auto const a = floats(x.from(row, from), rows, depth, room(0), threads);
-          auto const b = floats(y.from(column, from), columns, depth, room(1), threads);
-          cblas_sgemm(CblasRowMajor, x.k_stride == 1 ? CblasNoTrans : CblasTrans,
-                      y.k_stride == 1 ? CblasTrans : CblasNoTrans, static_cast<int>(rows),
-                      static_cast<int>(columns), static_cast<int>(depth), 1, a.at, a.stride, b.at,
-                      b.stride, from > 0 ? 1 : 0, z.data(), static_cast<int>(columns));
-        }
+        multiply(row, column, rows, columns, z.data());
         store_block({row, column, rows, columns, z.data(), columns}, store, threads);
       }
+  }
+
+  static void by_onednn(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Operand x,
+                        Bf16Operand y, detail::PartStore store, int threads) {
+    in_blocks(m, n, store, threads, [&](auto row, auto column, auto rows, auto columns, float* z) {
+      OneDnnProduct::multiply(rows, columns, k, x.from(row, 0), y.from(column, 0),
+                              FloatResult{z, columns});
+    });
+  }
+
+  static void by_blas(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Operand x, Bf16Operand y,
+                      detail::PartStore store, int threads) {
+    in_blocks(m, n, store, threads, [&](auto row, auto column, auto rows, auto columns, float* z) {
+      if (k == 0) std::fill_n(z, rows * columns, 0.f);
+      for (std::int64_t from = 0; from < k; from += block_depth) {
+        auto const depth = std::min(block_depth, k - from);
+        auto const a = floats(x.from(row, from), rows, depth, room(0), threads);
+        auto const b = floats(y.from(column, from), columns, depth, room(1), threads);
+        cblas_sgemm(CblasRowMajor, x.k_stride == 1 ? CblasNoTrans : CblasTrans,
+                    y.k_stride == 1 ? CblasTrans : CblasNoTrans, static_cast<int>(rows),
+                    static_cast<int>(columns), static_cast<int>(depth), 1, a.at, a.stride, b.at,
+                    b.stride, from > 0 ? 1 : 0, z, static_cast<int>(columns));
+      }
+    });
   }
 
   struct Floats {

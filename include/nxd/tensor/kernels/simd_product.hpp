@@ -50,6 +50,7 @@ struct SimdProduct {
 #if defined(__x86_64__)
     if (maker == ProductMaker::avx512) return Avx512Product::multiply(m, n, k, x, y, z);
 #endif
+    if (maker == ProductMaker::onednn) return OneDnnProduct::multiply(m, n, k, x, y, z);
     bool const x_rows = x.k_stride == 1, y_rows = y.k_stride == 1;
     auto const at_least = [](std::int64_t stride, std::int64_t least) {
       return static_cast<int>(stride > least ? stride : least);
@@ -73,12 +74,9 @@ struct SimdProduct {
           y_columns ? AmxProduct::Operand{y, 1, p.summed.y}
                     : AmxProduct::Operand{y, p.columns.y, 1},
           z, p.rows.z, accumulate);
-    auto const form = x_rows      ? y_columns ? ProductForm::nn : ProductForm::nt
-                      : y_columns ? ProductForm::tn
-                                  : ProductForm::tt;
-    multiply_by(product_maker({form, product_length(m), product_length(n), product_length(k)}), m,
-                n, k, x_rows ? FloatOperand{x, p.rows.x, 1} : FloatOperand{x, 1, p.summed.x},
-                y_columns ? FloatOperand{y, 1, p.summed.y} : FloatOperand{y, p.columns.y, 1},
+    auto const left = x_rows ? FloatOperand{x, p.rows.x, 1} : FloatOperand{x, 1, p.summed.x};
+    auto const right = y_columns ? FloatOperand{y, 1, p.summed.y} : FloatOperand{y, p.columns.y, 1};
+    multiply_by(product_maker(product_class(m, n, k, left, right)), m, n, k, left, right,
                 {z, p.rows.z, 1, accumulate});
   }
 
