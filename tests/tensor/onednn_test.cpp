@@ -214,6 +214,15 @@ TEST_CASE("threads multiply beside each other, and inside a parallel region each
   omp_set_num_threads(threads);
 }
 
+TEST_CASE("without a table, thin products of bf16 are oneDNN's where they are not for tiles") {
+  for (std::size_t i = 0; i < ProductTable::size; ++i) {
+    auto const c = ProductTable::at(i);
+    bool const thin = c.m == ProductLength::low || c.n == ProductLength::low;
+    REQUIRE((product_maker(c) == ProductMaker::onednn) ==
+            (c.type == ProductType::bf16 && thin && has_avx512_bf16()));
+  }
+}
+
 TEST_CASE("it is measured wherever it can be, in bf16 only where there are no tiles") {
   for (bool const tiles : {false, true}) {
     amx_wanted() = tiles;

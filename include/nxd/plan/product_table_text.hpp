@@ -85,16 +85,16 @@ inline ProductTable parse_product_table(std::string const& text, std::string con
                       ours + "; measure here: nxd bench --calibrate FILE");
   auto const makers = json["makers"];
   ProductTable table;
-  for (std::size_t i = 0; i < ProductTable::size; ++i)
-    table[i] =
-        detail::maker_of(makers[detail::name_of(ProductTable::at(i))], ProductTable::at(i).type);
+  for (std::size_t i = 0; i < ProductTable::size; ++i) {
+    auto const c = ProductTable::at(i);
+    table[i] = detail::maker_of(makers[detail::name_of(c)], c.type);
+  }
   if (json.object().size() != 3 || makers.object().size() != ProductTable::size)
     json.refuse("a table of products: it has keys that no table has");
   if (!OneDnnProduct::is_built_in && makes_some(table, ProductMaker::onednn))
     throw ConfigError(file +
-                      ": has products made by oneDNN (onednn), which this program is built "
-                      "without; build it with -D NXD_WITH_ONEDNN=ON, or measure with this "
-                      "one: nxd bench --calibrate FILE");
+                      ": has products made by onednn, which this program is built without; build "
+                      "it with -D NXD_WITH_ONEDNN=ON, or measure: nxd bench --calibrate FILE");
   return table;
 }
 

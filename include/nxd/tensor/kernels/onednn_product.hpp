@@ -3,6 +3,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include <nxd/core/expects.hpp>
 #include <nxd/tensor/kernels/avx512_product.hpp>

@@ -26,8 +26,8 @@ struct ProductBatch {
 /// On AMX each operand is packed into tiles, results depend neither on the number of threads nor on
 /// how operands lie, and what is below 1.2e-38 counts as zero. A `PackedOperand` takes an operand's
 /// place where it is used more than once: `weight.forward` and `weight.backward` of a
-/// `PackedWeight` for by_rows(w, K) and by_columns(w, K). Without AMX it is made by whom
-/// `product_table()` says: operands become floats, block by block, for BLAS, or oneDNN takes them.
+/// `PackedWeight` for by_rows(w, K) and by_columns(w, K). Without AMX products are made by whom
+/// `product_table()` says: oneDNN, or OpenBLAS, for which operands become floats block by block.
 struct Bf16Product {
   /// store(z[m, n]), z = sum over k of x[m, k] y[n, k]: what is written where, and what is done on
   /// the way, is the store's matter (see product_store.hpp). If k is 0, z is zero. 2 m n k FLOPs.
@@ -87,7 +87,7 @@ struct Bf16Product {
     return all[which];
   }
 
-  /// Calls `multiply(block)` for blocks of the result, which it is to fill, and stores them.
+  /// Has `multiply(row, column, rows, columns, z)` make each block of the result, and stores it.
   static void in_blocks(std::int64_t m, std::int64_t n, detail::PartStore store, int threads,
                         auto const& multiply) {
     auto& z = room(2);
