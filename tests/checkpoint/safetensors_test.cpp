@@ -74,6 +74,7 @@ std::vector<Hostile> const hostile{
     {"an array", with_header("[]   ", 0), "no JSON object"},
     {"JSON that ends early", with_header("{\"w\":", 0), "JSON"},
     {"JSON with more behind it", with_header("{}{}", 0), "JSON"},
+    {"JSON with a NUL and more behind it", with_header(std::string("{}\0rest", 7), 0), "byte 3"},
     {"bytes that are no UTF-8", with_header("{\"\xff\":1}", 0), "JSON"},
     {"a NUL in a name", with_header("{\"a\\u0000b\":{}}", 0), "NUL"},
     {"a name twice",
@@ -97,6 +98,14 @@ std::vector<Hostile> const hostile{
      with_header(tensor("{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}"), 4), "shape"},
     {"a broken extent",
      with_header(tensor("{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}"), 4), "shape"},
+    {"an extent that is a text",
+     with_header(tensor("{\"dtype\":\"F32\",\"shape\":[0,\"9007199254740993\"],"
+                        "\"data_offsets\":[0,0]}"),
+                 0),
+     "shape"},
+    {"an offset of -0",
+     with_header(tensor("{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-0,4]}"), 4),
+     "data_offsets"},
     {"an extent of 2^64",
      with_header(
          tensor("{\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,4]}"), 4),

@@ -231,6 +231,8 @@ TEST_CASE("what is not what was written is told in one sentence with the path of
   CHECK(refusal<std::string>("\"\xff\"").find("state.json: its JSON has a mistake") == 0);
   CHECK(refusal<std::string>("\"a\\u0000\"") == "state.json: its JSON has a text with a NUL");
   CHECK(refusal<double>("1 2").find("state.json: its JSON has a mistake") == 0);
+  CHECK(refusal<double>(std::string("1\0 2", 4)) == "state.json: its JSON has a NUL at byte 2");
+  CHECK(refusal<std::int64_t>("-0").find("is not an integer from") != std::string::npos);
   CHECK(refusal<double>("").find("state.json: its JSON has a mistake") == 0);
 }
 

@@ -67,7 +67,10 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
 
   bool null() override { return put(Json()); }
   bool boolean(bool b) override { return put(Json(b)); }
-  bool number_integer(number_integer_t i) override { return put(Json(std::int64_t{i})); }
+  bool number_integer(number_integer_t i) override {
+    if (i == 0) return put(Json(-0.0));  // "-0", which no integer is
+    return put(Json(std::int64_t{i}));
+  }
   bool number_unsigned(number_unsigned_t u) override {
     if (u > INT64_MAX) return put(Json(static_cast<double>(u)));
     return put(Json(static_cast<std::int64_t>(u)));
@@ -195,6 +198,9 @@ inline Json parse_json(std::string_view text, std::string const& file, JsonLimit
     throw CorruptInput(file + ": has " + std::to_string(text.size()) +
                        " bytes of JSON, more than the " + std::to_string(limits.bytes) +
                        " allowed");
+  // The parser would take a NUL for the end of the text, whatever follows.
+  if (auto const nul = text.find('\0'); nul != text.npos)
+    throw CorruptInput(file + ": its JSON has a NUL at byte " + std::to_string(nul + 1));
   detail::JsonBuilder builder(limits.depth);
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder))
     throw CorruptInput(file + ": its JSON has " + builder.mistake());

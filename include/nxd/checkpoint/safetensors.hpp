@@ -46,6 +46,13 @@ inline std::optional<DType> dtype_named(std::string_view text) {
   return {};
 }
 
+/// Integers below 2^53 that stand as numbers, as any reader of the format reads them.
+inline std::vector<std::int64_t> plain_counts(JsonView const& json) {
+  for (auto const& element : json.array())
+    if (std::holds_alternative<std::string>(element.value)) json.refuse("a list of numbers");
+  return json.counts();
+}
+
 inline SafetensorsEntry safetensors_entry(std::string const& name, JsonView const& json) {
   if (name.empty()) json.refuse("a tensor with a name");
   for (auto const& [key, value] : json.object())
@@ -53,9 +60,9 @@ inline SafetensorsEntry safetensors_entry(std::string const& name, JsonView cons
       json.refuse("a tensor: it has the unknown key '" + key + "'");
   auto const type = dtype_named(json["dtype"].string());
   if (!type) json["dtype"].refuse("one of F32, F64, BF16, F16, I32, I64");
-  SafetensorsEntry entry{name, *type, json["shape"].counts()};
+  SafetensorsEntry entry{name, *type, plain_counts(json["shape"])};
   if (entry.shape.size() > 16) json["shape"].refuse("of at most 16 dimensions");
-  auto const range = json["data_offsets"].counts();
+  auto const range = plain_counts(json["data_offsets"]);
   if (range.size() != 2 || range[0] > range[1]) json["data_offsets"].refuse("a range");
   auto const needed = checked_product(entry.shape, size_of(*type));
   if (!needed || *needed != range[1] - range[0])
