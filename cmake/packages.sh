@@ -18,6 +18,10 @@ packages_to_test_fully=(python3-swift swift swift-proxy swift-account swift-cont
 # A real S3 server for the tests, from npm: verifies signatures, runs on loopback.
 s3_server=@20minutes/s3rver@4.0.4
 
+# Foreign readers of safetensors files for full runs, from npm: one by the makers of the format, and one that
+# gives the elements too.
+safetensors_readers=(@huggingface/hub@2.17.5 @jax-js/loaders@0.1.1)
+
 # install_packages NAME...: installs those that are missing. Needs root or sudo only if one is.
 install_packages() {
   local name missing=()
@@ -51,15 +55,16 @@ install_packages() {
   rm -f "$log"
 }
 
-# install_s3_server DIRECTORY: puts the S3 server into DIRECTORY/npm, unless it is there. Where that cannot be
-# done, it says so, and the tests that need the server are skipped.
-install_s3_server() {
-  local folder=$1/npm
-  if [[ -d $folder/node_modules/${s3_server%@*} ]]; then return 0; fi
+# install_from_npm FOLDER PACKAGE@VERSION...: puts packages of npm into FOLDER, unless they are there. Where that
+# cannot be done, it says so, and the tests that need them are skipped.
+install_from_npm() {
+  local folder=$1 package absent=no; shift
+  for package in "$@"; do [[ -d $folder/node_modules/${package%@*} ]] || absent=yes; done
+  [[ $absent == yes ]] || return 0
   if ! command -v npm > /dev/null; then install_packages nodejs npm || return 0; fi
   mkdir -p "$folder"
-  npm install --prefix "$folder" --no-audit --no-fund --no-save "$s3_server" > "$folder/install.log" 2>&1 ||
-    echo "npm could not install $s3_server, so that its tests are skipped; its output is in $folder/install.log"
+  npm install --prefix "$folder" --no-audit --no-fund --no-save "$@" > "$folder/install.log" 2>&1 ||
+    echo "npm could not install $*, so that tests which need that are skipped; its output is in $folder/install.log"
 }
 
 # configure PRESET BUILD_DIRECTORY ARGUMENT...: cmake with Ninja and ccache where they are, unless

@@ -84,10 +84,11 @@ build_and_test() {
 install_packages "${packages_to_train[@]}" "${packages_to_test[@]}" ||
   stop_before_tests "the packages that the tests need are not all there"
 mkdir -p "$(dirname "$build")"
-install_s3_server "$build"
+install_from_npm "$build/npm" "$s3_server"
 if [[ $full == yes ]]; then
   export NXD_FULL=1
   install_packages "${packages_to_test_fully[@]}" || echo "What needs Swift is skipped"
+  install_from_npm "$build/npm-readers" "${safetensors_readers[@]}"
 fi
 allow_mpi_anywhere
 

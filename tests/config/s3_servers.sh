@@ -11,7 +11,7 @@ stop_server() {
 }
 trap 'stop_server; rm -rf "$work"' EXIT
 
-# From npm, see install_s3_server of cmake/packages.sh. It checks signatures; it keeps no condition, and lists
+# From npm, see s3_server in cmake/packages.sh. It checks signatures; it keeps no condition, and lists
 # no uploads.
 start_s3rver() {
   local modules=${NXD_BINARY_DIR:-/nowhere}/npm/node_modules
