@@ -39,8 +39,8 @@ set(nxd_yaml_links yaml-cpp)
 set(nxd_yaml_packages libyaml-cpp-dev)
 
 set(nxd_json_purpose "Checkpoints: safetensors, manifests, Hugging Face configuration")
-set(nxd_json_links nlohmann_json::nlohmann_json)
-set(nxd_json_packages nlohmann-json3-dev)
+set(nxd_json_links nlohmann_json::nlohmann_json nxd::xxhash)
+set(nxd_json_packages nlohmann-json3-dev libxxhash-dev)
 
 set(nxd_s3_purpose "Checkpoints in S3 buckets")
 set(nxd_s3_links CURL::libcurl OpenSSL::Crypto)
@@ -67,16 +67,18 @@ function(nxd_find_openblas)
   endif()
 endfunction()
 
-# Not by oneDNN's own package for CMake: Debian's wants OpenCL, which nothing here calls.
-function(nxd_find_dnnl)
-  find_library(NXD_DNNL_LIBRARY dnnl)
-  find_path(NXD_DNNL_INCLUDE dnnl.h)
-  mark_as_advanced(NXD_DNNL_LIBRARY NXD_DNNL_INCLUDE)
-  if(NXD_DNNL_LIBRARY AND NXD_DNNL_INCLUDE)
-    add_library(nxd::dnnl UNKNOWN IMPORTED)
-    set_target_properties(nxd::dnnl PROPERTIES
-      IMPORTED_LOCATION "${NXD_DNNL_LIBRARY}"
-      INTERFACE_INCLUDE_DIRECTORIES "${NXD_DNNL_INCLUDE}")
+# A library whose package for CMake is of no use: Debian's of oneDNN wants OpenCL, which nothing here calls,
+# and xxHash has none. Makes the target nxd::LIBRARY.
+function(nxd_find_library library header)
+  string(TOUPPER NXD_${library} name)
+  find_library(${name}_LIBRARY ${library})
+  find_path(${name}_INCLUDE ${header})
+  mark_as_advanced(${name}_LIBRARY ${name}_INCLUDE)
+  if(${name}_LIBRARY AND ${name}_INCLUDE)
+    add_library(nxd::${library} UNKNOWN IMPORTED)
+    set_target_properties(nxd::${library} PROPERTIES
+      IMPORTED_LOCATION "${${name}_LIBRARY}"
+      INTERFACE_INCLUDE_DIRECTORIES "${${name}_INCLUDE}")
   endif()
 endfunction()
 
@@ -89,7 +91,7 @@ function(nxd_find component missing)
   elseif(component STREQUAL blas AND NOT TARGET nxd::openblas)
     nxd_find_openblas()
   elseif(component STREQUAL onednn AND NOT TARGET nxd::dnnl)
-    nxd_find_dnnl()
+    nxd_find_library(dnnl dnnl.h)
   elseif(component STREQUAL xtensor)
     find_package(xtensor 0.24 QUIET)
     find_package(xsimd 8.1 QUIET)
@@ -97,6 +99,9 @@ function(nxd_find component missing)
     find_package(yaml-cpp 0.7 QUIET)
   elseif(component STREQUAL json)
     find_package(nlohmann_json 3.11 QUIET)
+    if(NOT TARGET nxd::xxhash)
+      nxd_find_library(xxhash xxhash.h)
+    endif()
   elseif(component STREQUAL s3)
     find_package(CURL 7.85 QUIET)
     find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)

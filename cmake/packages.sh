@@ -4,13 +4,13 @@
 # What builds and runs the training program.
 packages_to_train=(g++ cmake ninja-build ccache
   libboost-mpi-dev libboost-serialization-dev libopenmpi-dev openmpi-bin
-  libxtensor-dev libxsimd-dev libopenblas-openmp-dev libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
-  libcurl4-openssl-dev libssl-dev)
+  libxtensor-dev libxsimd-dev libopenblas-openmp-dev libyaml-cpp-dev nlohmann-json3-dev libxxhash-dev
+  libcli11-dev libcurl4-openssl-dev libssl-dev)
 
 # What the tests need beyond that: the second compiler, the formatter, the test framework, oneDNN, two hosts on
-# one machine, an S3 server that does harm.
+# one machine, an S3 server that does harm, who else knows XXH3-128.
 packages_to_test=(doctest-dev clang libclang-rt-dev clang-format-14 libomp-dev libdnnl-dev pkg-config iproute2
-  python3)
+  python3 xxhash)
 
 # What full runs need beyond that: OpenStack Swift, as a second S3 server.
 packages_to_test_fully=(python3-swift swift swift-proxy swift-account swift-container swift-object memcached curl)

@@ -19,6 +19,7 @@ fsync of a folder | checkpoint/storage.hpp | s/if (::fsync(directory(path).get()
 fsync after the rename | checkpoint/save.hpp | /storage.rename(folder, entry);/{n;d} | checkpoint/model_disk
 rename after the manifest | checkpoint/save.hpp | s/^  write_file(storage, folder, manifest_name, text);/  storage.rename(folder, entry), storage.rename(entry, folder);&/ | checkpoint/crash
 CRC of a chunk | checkpoint/entry.hpp | s/if (crc32c(chunk_) != /if (false \&\& crc32c(chunk_) != / | checkpoint/verify
+XXH3-128 of a file | checkpoint/verify.hpp | s/record.xxh128 != file.xxh128()/false/ | checkpoint/verify
 CRC of the manifest | checkpoint/manifest_text.hpp | s/ || detail::crc_line(text.substr(0, line)) != text.substr(line))/)/ | checkpoint/manifest_text
 agreement of ranks | checkpoint/agree.hpp | s/^  detail::raise_first(\(.*\));$/  static_cast<void>(\1);/ | checkpoint/save
 O_EXCL | checkpoint/storage.hpp | s/O_CREAT . O_EXCL/O_CREAT/ | checkpoint/storage
@@ -40,7 +41,7 @@ survives() {
   if [[ $(diff "$root/include/nxd/$header" "$folder/include/nxd/$header" | grep -c '^[0-9]') -ne 1 ]]; then
     echo "NOT APPLIED: $name: $change changes not one line of $header"
   elif ! nice "${CXX:-c++}" -std=c++20 -O0 -w -I "$folder/include" -I "$root/tests" "${flags[@]}" \
-      "$root/tests/${test}_test.cpp" "$root/tests/main.cpp" -o "$folder/test" -pthread > "$folder/log" 2>&1; then
+      "$root/tests/${test}_test.cpp" "$root/tests/main.cpp" -o "$folder/test" -pthread -lxxhash > "$folder/log" 2>&1; then
     echo "NOT COMPILED: $name: $test with a change of $header"; sed 's/^/  | /;5q' "$folder/log"
   elif (cd "$folder" && timeout 300 ./test --abort-after=1 > log 2>&1); then
     echo "SURVIVED: $name: $test does not see it"

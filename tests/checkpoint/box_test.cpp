@@ -8,6 +8,7 @@
 #include <nxd/checkpoint/convert.hpp>
 #include <nxd/checkpoint/crc32c.hpp>
 #include <nxd/checkpoint/digest.hpp>
+#include <nxd/checkpoint/xxh128.hpp>
 #include <nxd/core/random.hpp>
 
 namespace {
@@ -146,6 +147,17 @@ TEST_CASE("the CRC is Castagnoli's, by instruction and by table, and goes on whe
   crcs.add(std::span(zeros).subspan(1000));
   REQUIRE(crcs.crcs().size() == 2);
   CHECK(crcs.crcs()[1] == nxd::crc32c(std::span(zeros).first(5)));
+}
+
+TEST_CASE("the XXH3-128 is that of xxhsum, however the bytes come") {
+  CHECK(nxd::Xxh128().text() == "99aa06d3014798d86001c324468d497f");
+  std::string const letters = "abc";
+  for (std::size_t cut = 0; cut <= 3; ++cut) {
+    nxd::Xxh128 sum;
+    sum.add(std::as_bytes(std::span(letters)).first(cut));
+    sum.add(std::as_bytes(std::span(letters)).subspan(cut));
+    CHECK(sum.text() == "06b05ab6733a618578af5f94892f3950");
+  }
 }
 
 }  // namespace

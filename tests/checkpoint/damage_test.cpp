@@ -235,7 +235,7 @@ bool is_free(std::string const& path, nxd::Json const& value) {
     if (path == name) return text != nullptr;
   bool const large = text != nullptr && text->starts_with("9");
   if (path == "health/grad_norm" || path == "health/loss") return large;  // hexadecimal digits
-  if (path == "format/minor") return large;
+  if (path == "format/minor") return large || nxd::to_text(value) == "0";
   if (path == "layout") return nxd::to_text(value) == "{}";
   return false;
 }

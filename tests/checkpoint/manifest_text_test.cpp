@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "../fuzz/sample_manifest.hpp"
+#include "golden_manifests.hpp"
 
 namespace {
 
@@ -73,6 +74,11 @@ TEST_CASE("a manifest with a right CRC and a wrong claim is refused") {
            {"\"ffffffff\"", "\"fffffff\""},
            {"\"ffffffff\"", "\"FFFFFFFF\""},
            {"\"ffffffff\",", ""},
+           {"\"xxh128\":\"99aa", "\"xxh128\":\"99Aa"},
+           {"\"xxh128\":\"99aa", "\"xxh128\":\"99a"},
+           {"\"xxh128\":\"99aa06d3014798d86001c324468d497f\"", "\"xxh128\":\"\""},
+           {"\"xxh128\":\"99aa06d3014798d86001c324468d497f\"", "\"xxh128\":0"},
+           {"\"xxh128\":", "\"xxh64\":"},
            {"\"dtype\":\"F32\"", "\"dtype\":\"F33\""},
            {"\"dtype\":\"F32\"", "\"dtype\":\"F64\""},
            {"\"shape\":[4,6]", "\"shape\":[4,7]"},
@@ -89,6 +95,16 @@ TEST_CASE("a manifest with a right CRC and a wrong claim is refused") {
     CAPTURE(lie.to);
     CHECK_THROWS_AS(nxd::parse_manifest(altered(lie.from, lie.to), "M"), nxd::CorruptInput);
   }
+}
+
+TEST_CASE("manifests of all formats that were ever written are read as what they stood for") {
+  auto expected = sample_manifest();
+  CHECK(nxd::manifest_text(expected) == manifest_1_1);
+  for (auto& file : expected.files) file.xxh128.clear();
+  auto const old = nxd::parse_manifest(manifest_1_0, "M");
+  CHECK(old.files == expected.files);
+  CHECK(old.tensors == expected.tensors);
+  CHECK(nxd::manifest_text(old) == manifest_1_0);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
 
+#include <nxd/checkpoint/load.hpp>
 #include <nxd/checkpoint/verify.hpp>
 
 #include "parts.hpp"
@@ -44,7 +45,33 @@ TEST_CASE("a check reads each byte once, and compares each tensor, whatever layo
     for (auto const& file : report.manifest.files) bytes += file.size;
     CHECK(report.bytes == bytes);
     CHECK(report.files == std::ssize(report.manifest.files));
+    CHECK(report.hashed == report.files);
   }
+}
+
+TEST_CASE("each file is compared with its XXH3-128, and one of format 1.0 is sound without") {
+  parts::Folder folder;
+  auto const entry = parts::save_one(folder / "ckpt", 1, 1);
+  nxd::PosixStorage storage(folder / "ckpt");
+  auto const path = fs::path(folder / "ckpt") / entry / nxd::manifest_name;
+  auto const right = nxd::verify(storage, entry).manifest;
+  for (std::size_t i = 0; i < right.files.size(); ++i) {
+    auto forged = right;
+    forged.files[i].xxh128 = nxd::Xxh128().text();
+    parts::write_file(path, nxd::manifest_text(forged));
+    CHECK(verdict(storage, entry) == storage.where(entry + "/" + right.files[i].name) +
+                                         ": has the XXH3-128 " + right.files[i].xxh128 +
+                                         ", its manifest says 99aa06d3014798d86001c324468d497f");
+  }
+  auto old = right;
+  for (auto& file : old.files) file.xxh128.clear();
+  parts::write_file(path, nxd::manifest_text(old));
+  CHECK(parts::read_file(path).find("xxh128") == std::string::npos);
+  CHECK(nxd::verify(storage, entry).hashed == 0);
+  nxd::Single comm;
+  auto held = parts::empty(parts::Split::rows, 0, 1);
+  CHECK(nxd::load(comm, storage, entry, held.pieces).manifest.files == old.files);
+  CHECK(parts::holds(held, parts::Split::rows, 0, 1, 1));
 }
 
 TEST_CASE("a bit that is flipped anywhere in a shard names the file, the chunk and the tensor") {

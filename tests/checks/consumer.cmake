@@ -31,7 +31,7 @@ endforeach()
 
 # The program of the core reads no header of another package.
 run(${CXX} -std=c++20 -M -I ${installed}/include ${SOURCE}/core/main.cpp)
-if(output MATCHES "boost|openmpi|xtensor|xsimd|xtl|yaml-cpp|nlohmann|cblas")
+if(output MATCHES "boost|openmpi|xtensor|xsimd|xtl|yaml-cpp|nlohmann|xxhash|cblas")
   message(FATAL_ERROR "nxd::core reads a header of another package (${CMAKE_MATCH_0}):\n${output}")
 endif()
 

@@ -29,6 +29,7 @@ BEGIN {
   border["curl/"] = "^nxd/checkpoint/s3/http\\.hpp$"
   border["openssl/"] = "^nxd/checkpoint/s3/hash\\.hpp$"
   border["nlohmann/"] = "^nxd/checkpoint/json\\.hpp$"
+  border["xxh"] = "^nxd/checkpoint/xxh128\\.hpp$"
 
   # Layers that need the standard library alone.
   split("core dist autodiff nn pipeline", light_names, " ")

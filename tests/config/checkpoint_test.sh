@@ -50,7 +50,17 @@ answers 0 '"digest":' show runs/run --format json
 # ---- verify --------------------------------------------------------------------------------------
 
 answers 0 "sound: $(step 4): 5 files" verify "$(step 4)"
+answers 0 "5 files by their XXH3-128" verify "$(step 4)"
 answers 0 "sound: $(step 2)" verify runs/run
+# xxhash_agrees CHECKPOINT: xxhsum says of each file what the manifest says
+xxhash_agrees() {
+  command -v xxhsum > /dev/null || return 0
+  "$program" checkpoint show "$1" --format json | tr -d '\n' |
+    grep -oE '"name":"[^"]+","size":[0-9]+,"xxh128":"[0-9a-f]+"' | sed -E 's/^"name":"([^"]+)".*"(.*)"$/\2  \1/' > sums
+  [[ $(wc -l < sums) -gt 1 ]] && (cd "$1" && xxhsum --check "$work/sums") > log 2>&1 ||
+    { fail "xxhsum finds other files in $1"; show log; }
+}
+xxhash_agrees "$(step 4)"
 copy() { rm -rf bad; cp -r "$saved" bad; }
 # flip FILE BYTE: changes a bit; a BYTE below 0 counts from the end.
 flip() {
@@ -84,6 +94,7 @@ answers 0 "no checkpoints in empty" list empty
 
 answers 0 "digests as before" reshard "$(step 6)" resharded --shards 3
 [[ $(find resharded -name '*.safetensors' | wc -l) -eq 6 ]] || fail "--shards 3 makes not 3 files of each kind"
+xxhash_agrees resharded/step-*
 answers 0 "digests as before" merge "$(step 6)" merged
 [[ $(find merged -name '*.safetensors' | wc -l) -eq 2 ]] || fail "merge makes not one file of each kind"
 for made in resharded merged; do

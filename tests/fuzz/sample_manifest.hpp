@@ -13,8 +13,11 @@ inline nxd::Manifest sample_manifest() {
   m.info.layout = {{"dp", 2}, {"tp", 4}};
   m.info.config_hash = "c";
   m.info.health = {true, 0.1, 1e300};
-  m.files = {{"state.json", 10, {1}},
-             {"model/00000.safetensors", nxd::crc_chunk_bytes + 1, {0xffffffff, 2}}};
+  m.files = {{"state.json", 10, {1}, "99aa06d3014798d86001c324468d497f"},
+             {"model/00000.safetensors",
+              nxd::crc_chunk_bytes + 1,
+              {0xffffffff, 2},
+              "06b05ab6733a618578af5f94892f3950"}};
   m.tensors[{"model", "w"}] = {nxd::DType::f32,
                                {4, 6},
                                {1, 2},

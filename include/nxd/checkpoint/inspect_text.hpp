@@ -151,9 +151,10 @@ inline std::string manifest_words(Manifest const& m) {
     rows.push_back({key.kind, key.name, std::string(name(tensor.dtype)), text(tensor.shape),
                     std::to_string(tensor.chunks.size()), text(tensor.digest)});
   said += "\n" + table_text(rows, Align::left);
-  rows = {{"file", "bytes", "chunks"}};
+  rows = {{"file", "bytes", "chunks", "XXH3-128"}};
   for (auto const& file : m.files)
-    rows.push_back({file.name, std::to_string(file.size), std::to_string(file.crcs.size())});
+    rows.push_back({file.name, std::to_string(file.size), std::to_string(file.crcs.size()),
+                    or_none(file.xxh128)});
   return said + "\n" + table_text(rows, Align::left);
 }
 
@@ -163,7 +164,9 @@ inline std::string manifest_json(Manifest const& m) {
   object["tensors"] = detail::tensors_json(m);
   Json::Array files;
   for (auto const& file : m.files)
-    files.push_back(Json(Json::Object{{"name", Json(file.name)}, {"size", count_json(file.size)}}));
+    files.push_back(Json(Json::Object{{"name", Json(file.name)},
+                                      {"size", count_json(file.size)},
+                                      {"xxh128", Json(file.xxh128)}}));
   object["files"] = Json(std::move(files));
   return to_text(Json(std::move(object))) + "\n";
 }

@@ -14,11 +14,13 @@
 
 namespace nxd {
 
-/// A file of a checkpoint: its size, and a CRC-32C of each `crc_chunk_bytes` of it.
+/// A file of a checkpoint: its size, a CRC-32C of each `crc_chunk_bytes` of it, and an XXH3-128 of
+/// the whole.
 struct FileRecord {
   std::string name;  ///< relative to the checkpoint: "state.json", "model/00000.safetensors"
   std::int64_t size = 0;
   std::vector<std::uint32_t> crcs;
+  std::string xxh128 = {};  ///< 32 digits, as `Xxh128` and `xxhsum -H128` say; format 1.0 has none
 
   bool operator==(FileRecord const&) const = default;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <string>
 #include <system_error>
@@ -12,8 +13,9 @@
 
 namespace nxd {
 
-/// The format that is written, and the oldest reader that understands it.
-inline constexpr std::int64_t manifest_major = 1, manifest_minor = 0, manifest_min_reader = 1;
+/// The format that is written, and the oldest reader that understands it. Format 1.1 says the
+/// XXH3-128 of each file; 1.0, which is still read, did not.
+inline constexpr std::int64_t manifest_major = 1, manifest_minor = 1, manifest_min_reader = 1;
 
 namespace detail {
 
@@ -35,8 +37,10 @@ inline double float_from(JsonView const& json) {
 inline Json json_of(FileRecord const& file) {
   Json::Array crcs;
   for (auto const crc : file.crcs) crcs.push_back(Json(hex(crc, 8)));
-  return Json(Json::Object{
-      {"name", Json(file.name)}, {"size", count_json(file.size)}, {"crc32c", Json(crcs)}});
+  Json::Object json{
+      {"name", Json(file.name)}, {"size", count_json(file.size)}, {"crc32c", Json(crcs)}};
+  if (!file.xxh128.empty()) json["xxh128"] = Json(file.xxh128);
+  return json;
 }
 
 inline Json json_of(TensorRecord const& tensor) {
@@ -52,7 +56,7 @@ inline Json json_of(TensorRecord const& tensor) {
                            {"chunks", Json(std::move(chunks))}});
 }
 
-inline FileRecord file_from(JsonView const& json) {
+inline FileRecord file_from(JsonView const& json, std::int64_t minor) {
   FileRecord file{json["name"].string(), json["size"].count(), {}};
   require_safe_path(file.name, json.where());
   auto const crcs = json["crc32c"];
@@ -65,6 +69,9 @@ inline FileRecord file_from(JsonView const& json) {
   if (std::ssize(file.crcs) != wanted)
     crcs.refuse("one CRC for each " + std::to_string(crc_chunk_bytes) + " bytes of '" + file.name +
                 "'");
+  if (minor == 0 && !json.has("xxh128")) return file;
+  file.xxh128 = json["xxh128"].string();
+  if (!digest_from(file.xxh128)) json["xxh128"].refuse("32 hexadecimal digits");
   return file;
 }
 
@@ -141,10 +148,10 @@ inline Json files_json(Manifest const& manifest) {
   return Json(std::move(files));
 }
 
-inline void read_contents(JsonView const& json, Manifest& manifest) {
+inline void read_contents(JsonView const& json, std::int64_t minor, Manifest& manifest) {
   auto const files = json["files"], kinds = json["tensors"];
   for (auto const& element : files.array())
-    manifest.files.push_back(file_from(JsonView(element, files.where())));
+    manifest.files.push_back(file_from(JsonView(element, files.where()), minor));
   for (auto const& [kind, tensors] : kinds.object()) {
     if (!is_safe_name(kind)) kinds.refuse("a list of kinds");
     for (auto const& [name, record] : JsonView(tensors, kinds.where() + ": " + kind).object())
@@ -173,16 +180,24 @@ inline SaveInfo info_from(JsonView const& json) {
   return info;
 }
 
-inline void require_readable(JsonView const& json) {
+/// The minor number of a manifest's format, which this program can read.
+inline std::int64_t readable_minor(JsonView const& json) {
   auto const format = json["format"];
   auto const reader = format["min_reader"].count();
   if (format["major"].count() != manifest_major || reader < 1 || reader > manifest_major)
     throw CorruptInput(json.where() + ": has the format " +
                        std::to_string(format["major"].count()) + ", this program reads " +
                        std::to_string(manifest_major) + "; use a newer program");
-  format["minor"].count();
   if (!json["features"].array().empty())
     throw CorruptInput(json.where() + ": needs a feature that this program does not have");
+  return format["minor"].count();
+}
+
+/// The format of what is in a manifest: 1.0 if that has been read of a file without an XXH3-128.
+inline std::int64_t minor_of(Manifest const& manifest) {
+  return std::ranges::any_of(manifest.files, &std::string::empty, &FileRecord::xxh128)
+             ? 0
+             : manifest_minor;
 }
 
 /// What follows the JSON: its CRC.
@@ -200,7 +215,7 @@ inline std::string manifest_text(Manifest const& m) {
   auto const json =
       to_text(Json(Json::Object{
           {"format", Json(Json::Object{{"major", Json(manifest_major)},
-                                       {"minor", Json(manifest_minor)},
+                                       {"minor", Json(detail::minor_of(m))},
                                        {"min_reader", Json(manifest_min_reader)}})},
           {"features", Json(Json::Array{})},
           {"run_id", Json(m.run_id)},
@@ -229,7 +244,7 @@ inline Manifest parse_manifest(std::string_view text, std::string const& where) 
     throw CorruptInput(where + ": is torn or changed: its last line is not the CRC of the others");
   auto const parsed = parse_json(text.substr(0, line), where);
   JsonView const json(parsed, where);
-  detail::require_readable(json);
+  auto const minor = detail::readable_minor(json);
   Manifest m{json["run_id"].string(),
              json["save_id"].string(),
              json["generation"].count(),
@@ -237,7 +252,7 @@ inline Manifest parse_manifest(std::string_view text, std::string const& where) 
              detail::info_from(json),
              {},
              {}};
-  detail::read_contents(json, m);
+  detail::read_contents(json, minor, m);
   std::map<std::string, std::int64_t> sizes;
   for (auto const& file : m.files)
     if (!sizes.emplace(file.name, file.size).second)

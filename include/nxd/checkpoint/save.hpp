@@ -67,7 +67,7 @@ inline Manifest part_from(std::string const& text) {
   part.step = view["step"].count();
   part.info.config_hash = view["config_hash"].string();
   part.info.health.finite = view["finite"].boolean();
-  read_contents(view, part);
+  read_contents(view, manifest_minor, part);
   return part;
 }
 
@@ -325,7 +325,7 @@ SaveResult write_all(C& comm, S& storage, SaveRequest const& request, Place cons
 /// Saves a checkpoint: all of it or nothing becomes visible, in a new entry of the directory. All
 /// ranks call it and end alike; after an error what was there before is untouched, and the run may
 /// go on. A state that is not finite is kept apart, as ".diag-...". Cost: each rank writes its
-/// pieces once and reads them twice more in memory (CRC, digest).
+/// pieces once and reads them three times more in memory (CRC, XXH3-128, digest).
 /// @throws IoError if storage refuses, Error if the ranks' pieces do not cover each tensor once, or
 /// their states differ.
 template <Communicator C, Storage S>

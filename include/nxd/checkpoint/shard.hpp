@@ -14,6 +14,7 @@
 #include <nxd/checkpoint/piece.hpp>
 #include <nxd/checkpoint/safetensors.hpp>
 #include <nxd/checkpoint/storage.hpp>
+#include <nxd/checkpoint/xxh128.hpp>
 
 namespace nxd::detail {
 
@@ -102,8 +103,10 @@ FileRecord write_file(S& storage, std::string const& folder, std::string const& 
   file.reserve(size);
   FileRecord record{name, 0, {}};
   ChunkCrcs crcs;
+  Xxh128 sum;
   write([&](std::span<std::byte const> bytes) {
     crcs.add(bytes);
+    sum.add(bytes);
     file.write(bytes);
     record.size += std::ssize(bytes);
   });
@@ -111,6 +114,7 @@ FileRecord write_file(S& storage, std::string const& folder, std::string const& 
   file.sync();
   file.close();
   record.crcs = crcs.crcs();
+  record.xxh128 = sum.text();
   return record;
 }
 

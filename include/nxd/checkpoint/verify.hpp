@@ -15,6 +15,7 @@ namespace nxd {
 struct VerifyReport {
   Manifest manifest;
   std::int64_t files = 0;
+  std::int64_t hashed = 0;  ///< of the files, those whose XXH3-128 the manifest says
   std::int64_t bytes = 0;
   std::int64_t tensors = 0;  ///< whose digests were taken and compared
   double seconds = 0;
@@ -75,6 +76,26 @@ template <Storage S> class RawFile {
  private:
   typename S::File file_;
   std::vector<std::byte> memory_;
+};
+
+/// A file whose bytes are checked and hashed when they are visited, once each and in their order.
+template <Storage S> class HashedFile {
+ public:
+  HashedFile(S& storage, std::string const& entry, FileRecord const& record)
+      : file_(storage, entry, record, Patience{}) {}
+
+  template <class Use> void visit(std::int64_t offset, std::int64_t count, Use&& use) {
+    file_.visit(offset, count, [&](std::span<std::byte const> bytes) {
+      sum_.add(bytes);
+      use(bytes);
+    });
+  }
+
+  std::string xxh128() const { return sum_.text(); }
+
+ private:
+  CheckedFile<S> file_;
+  Xxh128 sum_;
 };
 
 /// The digest of a part, as it lies in its file.
@@ -151,12 +172,13 @@ void verify_header(S& storage, std::string const& entry, FileRecord const& file,
                        " parts of tensors, its manifest knows " + std::to_string(parts.size()));
 }
 
-/// Reads a file once, every byte against its CRC, and adds up the digests of what it holds.
+/// Reads a file once, every byte against its CRC and all against its XXH3-128, and adds up the
+/// digests of what it holds.
 template <Storage S>
 void verify_file(S& storage, std::string const& entry, FileRecord const& record,
                  std::vector<StoredPart> const& parts, std::map<TensorKey, Digest>& digests) {
   try {
-    CheckedFile<S> file(storage, entry, record, Patience{});
+    HashedFile<S> file(storage, entry, record);
     auto const pass = [](std::span<std::byte const>) {};
     std::int64_t end = 0;
     for (auto const& part : parts) {
@@ -165,6 +187,9 @@ void verify_file(S& storage, std::string const& entry, FileRecord const& record,
       end = part.chunk->offset + part.bytes();
     }
     file.visit(end, record.size - end, pass);
+    if (!record.xxh128.empty() && record.xxh128 != file.xxh128())
+      throw CorruptInput(storage.where(entry + "/" + record.name) + ": has the XXH3-128 " +
+                         file.xxh128() + ", its manifest says " + record.xxh128);
   } catch (ChangedChunk const& changed) {
     if (parts.empty()) throw;
     throw CorruptInput(changed.what() + spoiled(storage, entry, parts, changed.index));
@@ -174,9 +199,9 @@ void verify_file(S& storage, std::string const& entry, FileRecord const& record,
 
 }  // namespace detail
 
-/// Reads all of an entry: its manifest, every byte of every file against its CRC, the elements of
-/// every tensor against its digest, and the headers of its shards against the manifest. Cost: one
-/// pass over the files, 4 MiB of memory and the manifest.
+/// Reads all of an entry: its manifest, every byte of every file against its CRC, every file
+/// against its XXH3-128, the elements of every tensor against its digest, and the headers of its
+/// shards against the manifest. Cost: one pass over the files, 4 MiB of memory and the manifest.
 /// @throws CorruptInput naming the first file that is not what was written, the chunk of it, and
 /// the tensor
 template <Storage S> VerifyReport verify(S& storage, std::string const& entry) {
@@ -193,6 +218,7 @@ template <Storage S> VerifyReport verify(S& storage, std::string const& entry) {
                         digests);
     report.bytes += file.size;
     ++report.files;
+    if (!file.xxh128.empty()) ++report.hashed;
   }
   for (auto const& [key, tensor] : report.manifest.tensors) {
     if (digests[key] != tensor.digest)

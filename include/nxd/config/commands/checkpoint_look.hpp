@@ -61,9 +61,9 @@ inline void show_checkpoint(LookArguments const& a) {
 inline void verify_one(AnyStorage& storage, std::string const& entry) {
   auto const report = verify(storage, entry);
   std::cout << "sound: " << storage.where(entry) << ": " << report.files << " files, "
-            << report.bytes << " bytes, each chunk by its CRC, " << report.tensors
-            << " tensors by their digests; " << in_bytes(report.bytes) << " in "
-            << in_short(report.seconds) << " s, "
+            << report.bytes << " bytes, each chunk by its CRC, " << report.hashed
+            << " files by their XXH3-128, " << report.tensors << " tensors by their digests; "
+            << in_bytes(report.bytes) << " in " << in_short(report.seconds) << " s, "
             << in_bytes(static_cast<std::int64_t>(static_cast<double>(report.bytes) /
                                                   std::max(report.seconds, 1e-6)))
             << "/s" << std::endl;
