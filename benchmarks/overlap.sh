@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# What it gains that gradients are summed while others are still made: a step of a Llama of 15 M parameters on two
-# hosts of this machine, with one rank each, over a link of 1 Gbit/s, without and with it.
+# What it gains that gradients are summed while others are still made, or that updated weights are gathered while
+# the next forward pass goes on: a step of a Llama of 15 M parameters on two hosts of this machine, with one rank
+# each, over a link of 1 Gbit/s, without and with it.
 #
-#   benchmarks/overlap.sh [--turns N] [--rate RATE] [--accumulate N] [--no-zero1] [--tied]
-#                         [PROGRAM]
+#   benchmarks/overlap.sh [--gathers | --both] [--turns N] [--rate RATE] [--accumulate N] [--vocab N]
+#                         [--no-zero1] [--tied] [PROGRAM]
 #
+#   --gathers       of weights, not sums of gradients
+#   --both          both of them
 #   --turns N       how often each is run, in turn (3)
 #   --rate RATE     of the link, as tc has it (1gbit)
 #   --accumulate N  microbatches of a step on each rank (1)
+#   --vocab N       rows of the embedding (32000)
 #   --no-zero1      every rank keeps the whole state of the optimizer
 #   --tied          embedding and head are one table, whose gradient is whole at the very end
 #   PROGRAM         the program (build/release/bin/nxd)
@@ -15,13 +19,15 @@
 # Exit status 77 where network namespaces may not be made, as in tests/comm/two_hosts.sh, which makes them.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-turns=3 rate=1gbit accumulate=1 zero1=true tied=false program=$root/build/release/bin/nxd
+turns=3 rate=1gbit accumulate=1 vocab=32000 sums=(overlap_grad_sync) gathers=() zero1=true tied=false program=$root/build/release/bin/nxd
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-    --turns | --rate | --accumulate)
+    --turns | --rate | --accumulate | --vocab)
       [[ $# -ge 2 ]] || { echo "$1 needs a value" >&2; exit 2; }
       declare "${1#--}=$2"; shift ;;
+    --gathers) sums=() gathers=(overlap_param_sync) ;;
+    --both) gathers=(overlap_param_sync) ;;
     --no-zero1) zero1=false ;;
     --tied) tied=true ;;
     *) program=$1 ;;
@@ -35,17 +41,17 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 cat "$root"/include/nxd/*/*.hpp > text.txt
 
-batch=4
+batch=4 keys=("${sums[@]/#/model.optim.}" "${gathers[@]/#/model.optim.}")
 # run NAME true|false: adds NAME, the seconds of a step and its peak, of the median step, to `steps`.
 run() {
   rm -rf "runs/$1"
   local status=0
   NXD_MPI_TIMEOUT=110 NXD_RANKS_PER_HOST=1 NXD_LINK_RATE=$rate "$root/tests/comm/two_hosts.sh" "$program" train \
     "$root/benchmarks/plan_accuracy.yaml" "data.train_dir=$work/text.txt" trainer.max_steps=7 \
-    model.num_layers=6 model.hidden_size=288 model.ffn_hidden_size=768 model.vocab_size=32000 \
+    model.num_layers=6 model.hidden_size=288 model.ffn_hidden_size=768 "model.vocab_size=$vocab" \
     "model.share_embeddings_and_output_weights=$tied" distributed_strategy.zero1=$zero1 \
     data.micro_batch_size=$batch data.global_batch_size=$((2 * batch * accumulate)) \
-    "exp_manager.exp_dir=$work/runs" "name=$1" "model.optim.overlap_grad_sync=$2" > log.txt 2>&1 || status=$?
+    "exp_manager.exp_dir=$work/runs" "name=$1" "${keys[@]/%/=$2}" > log.txt 2>&1 || status=$?
   [[ $status -ne 77 ]] || { cat log.txt; exit 77; }
   [[ $status -eq 0 ]] || { cat log.txt >&2; exit 2; }
   awk -v n="$1" 'match($0, /"tokens_per_s":[0-9.e+-]+/) { print n, substr($0, RSTART + 15, RLENGTH - 15) }' \

@@ -4,6 +4,7 @@
 #include <boost/serialization/vector.hpp>
 
 #include <nxd/comm/mpi.hpp>
+#include <nxd/comm/posted_gather.hpp>
 #include <nxd/comm/posted_reduction.hpp>
 #include <nxd/comm/recorder.hpp>
 #include <nxd/comm/threads.hpp>
@@ -89,6 +90,36 @@ template <class T, class C> void check_posted(C& comm, Line line, std::size_t n)
   }
 }
 
+/// Two gathers under way at once, of n values each.
+template <class T, class C> void check_posted_gathers(C& comm, Line line, std::size_t n) {
+  CAPTURE(n);
+  detail::RankBlocks const blocks(n, line.count);
+  PostedGather<C> gathers[2];
+  for (int turn = 0; turn < 2; ++turn) {
+    std::vector<T> mine[2], all[2];
+    for (std::size_t i = 0; i < 2; ++i) {
+      mine[i] = noise<T>(blocks.size, 10 * comm.rank() + static_cast<std::int64_t>(i));
+      all[i].resize(blocks.size * static_cast<std::size_t>(line.count));
+      comm.all_gather(line, constant(mine[i]), std::span<T>(all[i]));
+      all[i].resize(n);
+    }
+    std::vector<T> values[2] = {noise<T>(n, 5), noise<T>(n, 5)};
+    for (std::size_t i = 0; i < 2; ++i) {
+      std::copy_n(mine[i].begin(), blocks.length(line.place),
+                  values[i].begin() + static_cast<std::ptrdiff_t>(blocks.first(line.place)));
+      gathers[i].post(comm, line, std::span<T>(values[i]));
+    }
+    for (int poll = 0; poll < 100 * (comm.rank() % 2); ++poll)
+      if (gathers[0].advance()) gathers[1].advance();
+    for (auto& gather : gathers) gather.wait();
+    for (std::size_t i = 0; i < 2; ++i) {
+      bool const same =
+          std::ranges::equal(std::as_bytes(std::span(values[i])), std::as_bytes(std::span(all[i])));
+      CHECK(same);
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("sums that are posted have the bits of those that are waited for") {
@@ -100,6 +131,18 @@ TEST_CASE("sums that are posted have the bits of those that are waited for") {
     if (n % 2 == 0) check_posted<float>(comm, {r % 2, 2, n / 2, r / 2}, values);
     Threads::run(n, [&](Threads::Rank rank) {
       check_posted<float>(rank, {0, 1, n, rank.rank()}, values);
+    });
+  }
+}
+
+TEST_CASE("gathers that are posted have the bits of those that are waited for") {
+  auto& comm = test::world();
+  auto const r = comm.rank(), n = comm.size();
+  for (std::size_t const values : {1, 3, 9973, 200000}) {
+    check_posted_gathers<float>(comm, {0, 1, n, r}, values);
+    if (n % 2 == 0) check_posted_gathers<bf16>(comm, {r % 2, 2, n / 2, r / 2}, values);
+    Threads::run(n, [&](Threads::Rank rank) {
+      check_posted_gathers<float>(rank, {0, 1, n, rank.rank()}, values);
     });
   }
 }

@@ -120,10 +120,12 @@ exact 2 bf16-tp $bf16 $tp=2 $sp
 exact 2 bf16-dp-zero1 $bf16 $zero1 model.vocab_size=301
 exact 2 bf16-pp precision.type=mixed_precisionSR $pp=2 $schedule=zb-v $zero1
 early=model.optim.overlap_grad_sync=true
-exact 2 early $zero1 $early model.vocab_size=301 model.share_embeddings_and_output_weights=true
+gathers=model.optim.overlap_param_sync=true
+exact 2 early $zero1 $early $gathers model.vocab_size=301 model.share_embeddings_and_output_weights=true
 exact 4 early-tp $tp=2 $sp $early $recompute=full $batch=8
-exact 4 early-pp $pp=2 $zero1 $early $schedule=interleaved $batch=8
-exact 2 early-bf16 $bf16 $zero1 $early
+exact 4 early-pp $pp=2 $zero1 $early $gathers $schedule=interleaved $batch=8
+exact 2 early-bf16 $bf16 $zero1 $early $gathers
+exact 2 early-gathers $zero1 $gathers
 exact 2 bf16-dp-saves $bf16 $zero1 "${saves[@]}"
 wait
 [[ $(places < one/plan.json | cut -d' ' -f2) -gt 500000 ]] || fail "a plan of one rank says no memory"
@@ -176,6 +178,7 @@ illegal "data.global_batch_size" -- --ranks 3
 illegal "as many microbatches as ranks" -- $pp=2 $schedule=interleaved $batch=1
 illegal "pipeline_layers" -- $pp=2 $layers=1,2,1
 illegal "pipeline_cuts" -- $pp=2 'model.pipeline_cuts=[model.layers.9]'
+illegal "model.optim.overlap_param_sync" -- $gathers --ranks 2
 illegal "did you mean" -- $tp=2 model.num_layer=3
 
 # ---- wrong options -----------------------------------------------------------------------------

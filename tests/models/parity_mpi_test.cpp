@@ -11,7 +11,8 @@ using namespace nxd::test;
 namespace {
 
 /// Trains over MPI and over threads: every rank ends with the same losses, norms and weights, bit
-/// for bit, whenever the sums of gradients begin.
+/// for bit, whenever the sums of gradients and the gathers
+/// of weights begin.
 template <class Region, class Strategy> void compare_transports() {
   auto& comm = test::world();
   for (std::int64_t const tp : {1, 2, 4}) {
@@ -24,8 +25,12 @@ template <class Region, class Strategy> void compare_transports() {
       expected[static_cast<std::size_t>(rank.rank())] =
           train_small<Region, Strategy, Xt>(rank, job);
     });
-    for (auto const overlap : {GradientOverlap::never, GradientOverlap::always}) {
-      job.overlap = overlap;
+    using enum Overlap;
+    for (auto const overlaps : {Overlaps{between_nodes, between_nodes},
+                                {always, never},
+                                {never, always},
+                                {always, always}}) {
+      job.overlaps = overlaps;
       bool const same = train_small<Region, Strategy, Xt>(comm, job) ==
                         expected[static_cast<std::size_t>(comm.rank())];
       CHECK(same);

@@ -14,7 +14,7 @@ struct PipelineJob {
   bool tied = false;
   Recompute recompute = Recompute::none;
   std::int64_t layers = 8, global_batch = 16, seq = 12, steps = 20;
-  GradientOverlap overlap = GradientOverlap::between_nodes;
+  Overlaps overlaps{Overlap::between_nodes, Overlap::between_nodes};
   std::int64_t held_out = 3;  ///< microbatches of a validation on each rank
 
   std::int64_t ranks() const { return pp * tp * dp; }

@@ -38,7 +38,7 @@ struct Job {
   std::int64_t steps = 30;
   double rate = 3e-3;
   bool tied = false;
-  GradientOverlap overlap = GradientOverlap::between_nodes;
+  Overlaps overlaps{Overlap::between_nodes, Overlap::between_nodes};
 
   std::int64_t micro_batch() const { return global_batch / (dp * accumulate); }
 };
@@ -105,7 +105,7 @@ Outcome train_small(C comm, Job const& job, auto const& between, WeightPrecision
   Llama<Region, decltype(world), Attention> const model(world, config);
   initialize(model, 5);
   Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0}, precision,
-                                                 {}, job.overlap);
+                                                 {}, job.overlaps);
   auto const place = line<DP>(world.plan, comm.rank()).place;
   Outcome outcome;
   for (std::int64_t step = 0; step < job.steps; ++step) {

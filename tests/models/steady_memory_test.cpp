@@ -48,7 +48,7 @@ std::vector<Requests> requests_of_steps(Threads::Rank comm, Job const& job, Reco
   Llama<Region, decltype(world)> const model(world, config, recompute);
   initialize(model, 5);
   Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0}, {}, {},
-                                                 job.overlap);
+                                                 job.overlaps);
   std::vector<Requests> steps;
   for (std::int64_t step = 0; step < 6; ++step) {
     auto const batches =
@@ -66,7 +66,7 @@ template <class Region, class Strategy> void check_steady(Job const& job, Recomp
     auto const steps = requests_of_steps<Region, Strategy>(comm, job, recompute);
     for (auto const& step : steps) {
       CHECK(step.arena == 0);
-      if (job.overlap == GradientOverlap::always) continue;  // threads copy what they send
+      if (job.overlaps.sums == Overlap::always) continue;  // threads copy what they send
       CHECK(step.heap.requests == steps.front().heap.requests);
       CHECK(step.heap.largest <= 512);
     }
@@ -80,6 +80,7 @@ TEST_CASE("a steady step asks the system for nothing, and the heap for names alo
   check_steady<Duplicated, Zero1<AdamW>>({}, Recompute::none);
   check_steady<Split, Zero1<AdamW>>({.dp = 2, .tp = 2, .accumulate = 2}, Recompute::full);
   check_steady<Split, Replicated<Sgd>>({.dp = 2, .tp = 2}, Recompute::none);
-  check_steady<Split, Replicated<Sgd>>({.dp = 2, .tp = 2, .overlap = GradientOverlap::always},
-                                       Recompute::none);
+  constexpr Overlaps both{Overlap::always, Overlap::always};
+  check_steady<Split, Replicated<Sgd>>({.dp = 2, .tp = 2, .overlaps = both}, Recompute::none);
+  check_steady<Duplicated, Zero1<AdamW>>({.dp = 4, .overlaps = both}, Recompute::none);
 }

@@ -28,7 +28,7 @@ Steps steps_of(C comm, PipelineJob const& job) {
   auto const model = make_pipelined<Region>(world, job);
   initialize(model, 5);
   Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0}, {}, {},
-                                                 job.overlap);
+                                                 job.overlaps);
   Steps steps;
   for (std::int64_t step = 0; step < 2; ++step) {
     auto const batches = microbatches(job.data(), step, line<DP>(world.plan, world.rank()).place,
@@ -73,11 +73,11 @@ template <class Region, class Strategy> std::vector<Steps> check_exact(PipelineJ
   return ranks;
 }
 
-/// Sums that begin early send what the others do, and steps have their bits.
+/// Sums and gathers that begin early send what the others do, and steps have their bits.
 template <class Region, class Strategy> void check_early(PipelineJob job) {
-  job.overlap = GradientOverlap::always;
+  job.overlaps = {Overlap::always, Overlap::always};
   auto const early = check_exact<Region, Strategy>(job);
-  job.overlap = GradientOverlap::never;
+  job.overlaps = {};
   auto const late = on_threads<Region, Strategy>(job);
   for (std::size_t rank = 0; rank < early.size(); ++rank) {
     CHECK(early[rank].losses == late[rank].losses);
@@ -134,14 +134,14 @@ TEST_CASE("sums that begin early cost what a dry run says, and give the bits of 
 TEST_CASE(
     "sums that begin early have begun when the last backward pass ends, and others have not") {
   PipelineJob const job{.kind = "1f1b", .pp = 1, .dp = 2, .microbatches = 2};
-  for (auto const overlap : {GradientOverlap::never, GradientOverlap::always})
+  for (auto const overlap : {Overlap::never, Overlap::always})
     Threads::run(job.ranks(), [&](Threads::Rank rank) {
       using Here = World<LlamaPlan, Xt, Recorder<Threads::Rank>>;
       Here world(make_plan(job.model(), {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}),
                  Recorder<Threads::Rank>(rank));
       auto const model = make_pipelined<Duplicated>(world, job);
       initialize(model, 5);
-      Optimizer<Zero1<AdamW>, Here> optimizer(world, model, {}, {}, {}, {}, overlap);
+      Optimizer<Zero1<AdamW>, Here> optimizer(world, model, {}, {}, {}, {}, {overlap, overlap});
       auto const batches = microbatches(job.data(), 0, line<DP>(world.plan, world.rank()).place,
                                         job.model().vocab_size);
       world.gradient_watch = optimizer.watch(model);
@@ -151,7 +151,84 @@ TEST_CASE(
         ++weights;
         if (weight.has_grad()) ++waiting;
       });
-      CHECK(waiting == (overlap == GradientOverlap::never ? weights : 0));
+      CHECK(waiting == (overlap == Overlap::never ? weights : 0));
       optimizer.reduce(model);
     });
+}
+
+namespace {
+
+using Here = World<LlamaPlan, Xt, Recorder<Threads::Rank>>;
+using Early = Optimizer<Zero1<AdamW>, Here>;
+
+/// What a rank has after one step whose gathers are so.
+template <class F> void after_a_step(Overlap gathers, F const& check) {
+  PipelineJob const job{.kind = "1f1b", .pp = 1, .dp = 2, .microbatches = 2};
+  Threads::run(job.ranks(), [&](Threads::Rank rank) {
+    Here world(make_plan(job.model(), {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}),
+               Recorder<Threads::Rank>(rank));
+    auto const model = make_pipelined<Duplicated>(world, job);
+    initialize(model, 5);
+    auto const batches = microbatches(job.data(), 0, line<DP>(world.plan, world.rank()).place,
+                                      job.model().vocab_size);
+    check(world, model, std::span<Microbatch const>(batches), [&] {
+      auto optimizer = std::make_unique<Early>(world, model, AdamW{}, Clip{}, WeightPrecision{},
+                                               Zero1<AdamW>{}, Overlaps{Overlap::never, gathers});
+      train_step(world, model, *optimizer, std::span<Microbatch const>(batches), 3e-3);
+      return optimizer;
+    });
+  });
+}
+
+/// Weights of a model that are on their way.
+std::int64_t under_way(auto const& model) {
+  std::int64_t n = 0;
+  model.visit([&](ParameterInfo const&, auto const& weight, auto) {
+    if (weight.slot().cell()->arrivals != nullptr) ++n;
+  });
+  return n;
+}
+
+}  // namespace
+
+TEST_CASE("gathers that begin early are under way after an update, and end as weights are read") {
+  for (auto const gathers : {Overlap::never, Overlap::always})
+    after_a_step(gathers, [&](auto& world, auto const& model, auto batches, auto const& step) {
+      bool const early = gathers == Overlap::always;
+      auto const optimizer = step();
+      std::int64_t weights = 0;
+      model.visit([&](auto const&...) { ++weights; });
+      CHECK(under_way(model) == (early ? weights : 0));
+      CHECK((world.weight_arrivals != nullptr) == early);
+      Trace trace;
+      world.comm.write_to(&trace);
+      using Tokens = typename std::remove_cvref_t<decltype(model)>::Tokens;
+      model.chunk(0).embed(
+          world.constant(world.template make<Tokens>([](auto) { return std::int32_t{0}; })));
+      CHECK(under_way(model) == (early ? weights - 1 : 0));  // the first layer's are not waited for
+      evaluate(world, model, batches);
+      CHECK(under_way(model) == 0);
+      CHECK(world.weight_arrivals == nullptr);
+      auto const waits = std::ranges::count_if(trace.events(), [](auto const& event) {
+        return event.category == "wait" && event.name == "all_gather";
+      });
+      CHECK(waits == (early ? weights : 0));
+      world.comm.write_to(nullptr);
+    });
+}
+
+TEST_CASE(
+    "weights that an optimizer leaves behind are whole, but after an error nobody reads them") {
+  after_a_step(Overlap::always, [](auto&, auto const& model, auto, auto const& step) {
+    step().reset();
+    CHECK(under_way(model) == 0);
+  });
+  after_a_step(Overlap::always, [](auto& world, auto const& model, auto batches, auto const& step) {
+    try {
+      auto const optimizer = step();
+      throw std::runtime_error("a step fails");
+    } catch (std::runtime_error const&) {
+    }
+    CHECK_THROWS_AS(evaluate(world, model, batches), Error);
+  });
 }

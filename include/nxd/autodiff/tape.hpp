@@ -18,9 +18,34 @@ struct GradientWatch {
   void (*turn)(void* who) = nullptr;               ///< called after each operation
 };
 
+namespace detail {
+struct CellState;
+}
+
+/// Who brings weights that other ranks have updated. They may be on their way while a step goes on:
+/// who reads one waits for it.
+struct WeightArrivals {
+  void* who = nullptr;
+  void (*wait)(void* who, detail::CellState const& of) = nullptr;  ///< until the weight is there
+  void (*turn)(void* who) = nullptr;  ///< called before each operation, while some are under way
+};
+
 }  // namespace nxd
 
 namespace nxd::detail {
+
+/// What is to be known of a value besides its gradient.
+struct CellState {
+  WeightArrivals const* arrivals = nullptr;  ///< of a weight, while its elements are on their way
+  bool has_gradient = false;
+  bool outlives_steps = false;  ///< a weight's: nothing within the step waits for it
+  std::int32_t last_uses = 0;   ///< those whose pullbacks are still to come: see `GradientWatch`
+
+  /// Returns when the elements of the value may be read, and written.
+  constexpr void await() const {
+    if (arrivals != nullptr) arrivals->wait(arrivals->who, *this);
+  }
+};
 
 /// One recorded operation. Its types end here: the tape only knows the order.
 struct Operation {
@@ -31,11 +56,8 @@ struct Operation {
 };
 
 /// Where the gradient of a value is gathered.
-template <class G, class B> struct Cell {
+template <class G, class B> struct Cell : CellState {
   Local<G, B> gradient{};
-  bool has_gradient = false;
-  bool outlives_steps = false;  ///< a weight's: nothing within the step waits for it
-  std::int32_t last_uses = 0;   ///< those whose pullbacks are still to come: see `GradientWatch`
 
   constexpr Local<G, B>& sum() { return gradient; }
 };
@@ -44,12 +66,9 @@ template <class G, class B> struct Cell {
 /// other values in `gradient`.
 template <class G, class B>
 requires OtherThan<G, sum_of_t<G>>
-struct Cell<G, B> {
+struct Cell<G, B> : CellState {
   Local<G, B> gradient{};
   Local<sum_of_t<G>, B> total{};
-  bool has_gradient = false;
-  bool outlives_steps = false;
-  std::int32_t last_uses = 0;
 
   constexpr Local<sum_of_t<G>, B>& sum() { return total; }
 };

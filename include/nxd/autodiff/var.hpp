@@ -106,11 +106,16 @@ template <class X, class World> class Var {
       : world_(&world), cell_(cell), value_(std::move(value)) {}
 
   constexpr World& world() const { return *world_; }
-  constexpr Local<X, backend> const& value() const { return value_; }
+  /// The elements. Those of a weight that is on its way from other ranks are waited for: see
+  /// `WeightArrivals`. A handle from before an update does not wait.
+  constexpr Local<X, backend> const& value() const {
+    if (cell_ != nullptr) cell_->await();
+    return value_;
+  }
   constexpr Slot<X, World> slot() const { return {*world_, cell_}; }
 
   /// The value as a constant: what is made of it has no part in its gradient.
-  constexpr Var detached() const { return {*world_, value_}; }
+  constexpr Var detached() const { return {*world_, value()}; }
 
   /// What has been gathered so far, in floats where X is of bf16; only a parameter or a variable
   /// keeps it after the backward pass.

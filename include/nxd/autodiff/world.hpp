@@ -37,7 +37,8 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   Ledger ledger;
   Trace* trace = nullptr;              ///< where the time of actions is written, if anywhere
   Whereabouts* whereabouts = nullptr;  ///< where it is said what the rank is at, if anywhere
-  GradientWatch const* gradient_watch = nullptr;  ///< who asks for gradients early, if anybody
+  GradientWatch const* gradient_watch = nullptr;    ///< who asks for gradients early, if anybody
+  WeightArrivals const* weight_arrivals = nullptr;  ///< who brings weights, if any are under way
 
   constexpr explicit World(P p = {}) requires std::default_initializable<C> : plan(p) {}
   constexpr World(P p, C c) : plan(p), comm(std::move(c)) {}
@@ -96,6 +97,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   /// them is wanted, or if they are not named.
   template <class Y, class Pullback, class... Xs>
   constexpr Var<Y, World> record(Local<Y, B> y, Pullback pullback, Slot<Xs, World> const&... from) {
+    if (weight_arrivals != nullptr) weight_arrivals->turn(weight_arrivals->who);
     bool const wanted = sizeof...(from) == 0 || (from.wanted() || ...);
     if (!recording_ || !wanted) return {*this, std::move(y)};
     if (watched()) (foresee(from), ...);

@@ -2,31 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <optional>
 #include <span>
-#include <vector>
 
-#include <nxd/comm/post.hpp>
-#include <nxd/comm/recorder.hpp>
+#include <nxd/comm/posted_messages.hpp>
 
 namespace nxd {
-
-namespace detail {
-
-/// n values in blocks, one for each rank of a line; the last ones may be short, or empty.
-struct RankBlocks {
-  std::size_t n, size;
-
-  constexpr RankBlocks(std::size_t all, std::int64_t ranks)
-      : n(all),
-        size((all + static_cast<std::size_t>(ranks) - 1) / static_cast<std::size_t>(ranks)) {}
-  constexpr std::size_t first(std::int64_t rank) const {
-    return std::min(n, size * static_cast<std::size_t>(rank));
-  }
-  constexpr std::size_t length(std::int64_t rank) const { return first(rank + 1) - first(rank); }
-};
-
-}  // namespace detail
 
 /// A sum over the ranks of a line that is under way while they do something else: each rank sends
 /// every other one the block of its values that the other is to join. Sums are taken in rank order,
@@ -35,12 +15,6 @@ struct RankBlocks {
 ///
 /// An object can be used again, and then asks for no memory. Messages: those of the exchange.
 template <Communicator C, Transferable T> class PostedReduction {
-  using Carrier = std::remove_reference_t<decltype(detail::carrier(std::declval<C&>()))>;
-  using Sending =
-      decltype(post_send(std::declval<Carrier&>(), 0, 0, std::declval<std::span<T const>>()));
-  using Receiving =
-      decltype(post_receive(std::declval<Carrier&>(), 0, 0, std::declval<std::span<T>>()));
-
  public:
   /// Elements of the room that `post` needs for n values: what the others send.
   static std::int64_t room(std::int64_t n, Line line) {
@@ -56,13 +30,17 @@ template <Communicator C, Transferable T> class PostedReduction {
     detail::RankBlocks const blocks(in.size(), line.count);
     NXD_EXPECTS(stage_ == Stage::over);
     NXD_EXPECTS(out.size() == (what == Exchange::all_reduce ? in.size() : blocks.size));
-    carrier_ = &detail::carrier(comm);
     line_ = line, what_ = what, in_ = in, room_ = room, out_ = out;
-    tell(comm, blocks);
+    auto const n = everywhere() ? in.size() : blocks.size * static_cast<std::size_t>(line.count);
+    messages_.begin(comm,
+                    {what, element_code<T>(), line, static_cast<std::int64_t>(n * sizeof(T))});
     stage_ = Stage::values;
-    each_peer([&](std::int64_t peer) { receive(peer, values_tag, from(peer)); });
-    each_peer([&](std::int64_t peer) {
-      send(peer, values_tag, in.subspan(blocks.first(peer), blocks.length(peer)));
+    messages_.each_peer([&](std::int64_t peer) {
+      messages_.receive(peer, values_tag, std::as_writable_bytes(from(peer)));
+    });
+    messages_.each_peer([&](std::int64_t peer) {
+      messages_.send(peer, values_tag,
+                     std::as_bytes(in.subspan(blocks.first(peer), blocks.length(peer))));
     });
   }
 
@@ -70,8 +48,7 @@ template <Communicator C, Transferable T> class PostedReduction {
   /// on too: messages of second stages leave in the order of the sums
   bool advance() {
     if (stage_ != Stage::values) return true;
-    for (auto& message : receiving_)
-      if (!has_come(message)) return false;
+    if (!messages_.have_come()) return false;
     join();
     return true;
   }
@@ -79,14 +56,10 @@ template <Communicator C, Transferable T> class PostedReduction {
   /// Returns when the sum is there, and nothing is read any more.
   void wait() {
     if (stage_ == Stage::over) return;
-    [[maybe_unused]] auto const noted = note();
-    if (stage_ == Stage::values) {
-      for (auto& message : receiving_) message.wait();
-      join();
-    }
-    for (auto& message : receiving_) message.wait();
-    for (auto& message : sending_) message.wait();
-    receiving_.clear(), sending_.clear();
+    [[maybe_unused]] auto const noted = messages_.note();
+    if (stage_ == Stage::values) join();
+    messages_.take_in();
+    messages_.see_off();
     stage_ = Stage::over;
   }
 
@@ -105,70 +78,37 @@ template <Communicator C, Transferable T> class PostedReduction {
     return room_.subspan(slot * own(), own());
   }
 
-  /// Every rank begins with the one after it: no rank is everybody's first.
-  void each_peer(auto const& f) const {
-    for (std::int64_t i = 1; i < line_.count; ++i) f((line_.place + i) % line_.count);
-  }
-  void send(std::int64_t peer, int tag, std::span<T const> data) {
-    if (!data.empty()) sending_.push_back(post_send(*carrier_, line_.rank(peer), tag, data));
-  }
-  void receive(std::int64_t peer, int tag, std::span<T> data) {
-    if (!data.empty()) receiving_.push_back(post_receive(*carrier_, line_.rank(peer), tag, data));
-  }
+  bool everywhere() const { return what_ == Exchange::all_reduce; }
 
-  static bool has_come(Receiving& message) {
-    if constexpr (requires { message.done(); })
-      return message.done();
-    else
-      return false;  // it is taken in when it is waited for
-  }
-
-  /// The values of all ranks are there.
+  /// Takes the values of all ranks in, and sums them.
   void join() {
+    messages_.take_in();
     auto const all = blocks();
-    bool const everywhere = what_ == Exchange::all_reduce;
-    auto const sum = out_.subspan(everywhere ? all.first(line_.place) : 0, own());
+    auto const sum = out_.subspan(everywhere() ? all.first(line_.place) : 0, own());
     if constexpr (!keeps_record<C>) {
       auto const of = [&](std::int64_t rank) {
         return rank == line_.place ? in_.data() + all.first(rank)
                                    : static_cast<T const*>(from(rank).data());
       };
       detail::join<T>(Op::sum, line_.count, of, sum);
-      if (!everywhere) std::fill(out_.begin() + std::ssize(sum), out_.end(), T{});
+      if (!everywhere()) std::fill(out_.begin() + std::ssize(sum), out_.end(), T{});
     }
     stage_ = Stage::results;
-    receiving_.clear();
-    if (!everywhere) return;
-    each_peer([&](std::int64_t peer) {
-      receive(peer, results_tag, out_.subspan(all.first(peer), all.length(peer)));
+    if (!everywhere()) return;
+    messages_.each_peer([&](std::int64_t peer) {
+      messages_.receive(peer, results_tag,
+                        std::as_writable_bytes(out_.subspan(all.first(peer), all.length(peer))));
     });
-    each_peer([&](std::int64_t peer) { send(peer, results_tag, sum); });
+    messages_.each_peer(
+        [&](std::int64_t peer) { messages_.send(peer, results_tag, std::as_bytes(sum)); });
   }
 
-  void tell([[maybe_unused]] C& comm, [[maybe_unused]] detail::RankBlocks const& blocks) {
-    if constexpr (Recorded<C>) {
-      bool const everywhere = what_ == Exchange::all_reduce;
-      auto const n = everywhere ? blocks.n : blocks.size * static_cast<std::size_t>(line_.count);
-      told_.emplace(comm.begin(
-          Rendezvous{what_, element_code<T>(), line_, static_cast<std::int64_t>(n * sizeof(T))}));
-    }
-  }
-  auto note() const {
-    if constexpr (Recorded<C>)
-      return told_->wait();
-    else
-      return 0;
-  }
-
-  Carrier* carrier_ = nullptr;
   Line line_{};
   Exchange what_ = Exchange::reduce_scatter;
   Stage stage_ = Stage::over;
   std::span<T const> in_{};
   std::span<T> room_{}, out_{};
-  std::vector<Receiving> receiving_;
-  std::vector<Sending> sending_;
-  std::optional<Begun> told_;
+  detail::PostedMessages<C> messages_;
 };
 
 }  // namespace nxd

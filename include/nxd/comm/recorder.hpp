@@ -94,12 +94,13 @@ struct ExchangeName {
 };
 
 /// An exchange of a line that goes on while this rank does something else; the time for which it is
-/// waited is written down.
+/// waited is written down where the record writes by then.
 struct Begun {
-  Trace* trace = nullptr;
-  Attendance* attendance = nullptr;
-  Exchange exchange;
+  Trace* const* trace = nullptr;
+  Attendance* const* attendance = nullptr;
+  Exchange exchange{};
   Attended at{};
+  bool told = false;  ///< and so `at` is set
 
   /// While what is returned lives, this rank waits for the others.
   auto wait(char const* category = "wait") const {
@@ -107,8 +108,9 @@ struct Begun {
       Traced<ExchangeName> span;
       Attendance::Stay stay;
     };
-    return Waited{{trace, category, ExchangeName{exchange}},
-                  attendance != nullptr ? attendance->wait(at) : Attendance::Stay()};
+    bool const tells = told && *attendance != nullptr;
+    return Waited{{*trace, category, ExchangeName{exchange}},
+                  tells ? (*attendance)->wait(at) : Attendance::Stay()};
   }
 };
 
@@ -210,16 +212,18 @@ template <Communicator C> class Recorder {
     post(r, 0, 0);
     return awaited(nxd::post_receive(inner_, from, tag, data), r);
   }
-  /// A reduction or a gather along a line begins, which goes on by `inner()`: see `PostedReduction`
-  /// and `MadeInPlace`. It is counted, and told, as if it were over now.
+  /// A reduction or a gather along a line begins, which goes on by `inner()`: see
+  /// `PostedReduction`, `PostedGather` and `MadeInPlace`. It is counted, and told, as if it were
+  /// over now.
   Begun begin(Rendezvous const& r) {
     auto const messages = (r.exchange == Exchange::all_reduce ? 2 : 1) * peers(r.line);
     auto const sent = r.bytes * messages / (r.exchange == Exchange::all_gather ? 1 : r.line.count);
-    auto* const attendance = record_->attendance;
     count(r, messages, sent);
     auto const span = written(r, messages, sent);
-    return {record_->trace, attendance, r.exchange,
-            attendance != nullptr ? attendance->begin(r) : Attended{}};
+    Begun begun{&record_->trace, &record_->attendance, r.exchange};
+    if (auto* const attendance = record_->attendance)
+      begun.at = attendance->begin(r), begun.told = true;
+    return begun;
   }
   bool between_nodes(Line line) { return nxd::between_nodes(inner_, line); }
   void barrier() {

@@ -106,10 +106,13 @@ auto make_llama(World& world, TrainingConfig const& config, LlamaConfig const& m
       });
 }
 
-/// When its gradients are summed over the data-parallel ranks.
-inline GradientOverlap gradient_overlap(OptimConfig const& c) {
-  if (!c.overlap_grad_sync) return GradientOverlap::between_nodes;
-  return *c.overlap_grad_sync ? GradientOverlap::always : GradientOverlap::never;
+/// When its gradients are summed, and its updated weights gathered, over the data-parallel ranks.
+inline Overlaps overlaps(OptimConfig const& c) {
+  auto const of = [](std::optional<bool> asked) {
+    if (!asked) return Overlap::between_nodes;
+    return *asked ? Overlap::always : Overlap::never;
+  };
+  return {of(c.overlap_grad_sync), of(c.overlap_param_sync)};
 }
 
 /// The optimizer of that model.
@@ -118,7 +121,7 @@ auto make_optimizer(World& world, TrainingConfig const& config, Model const& mod
   return Optimizer<Zero1OrReplicated<AnyUpdate>, World>(
       world, model, detail::update_of(config.model.optim), detail::clip_of(config),
       weight_precision(config.precision, config.seed), {config.distributed_strategy.zero1},
-      gradient_overlap(config.model.optim));
+      overlaps(config.model.optim));
 }
 
 }  // namespace nxd

@@ -8,7 +8,10 @@
 #include <vector>
 
 #include <nxd/nn/parameter.hpp>
+#include <nxd/optim/chunk_state.hpp>
 #include <nxd/optim/clip.hpp>
+#include <nxd/optim/gathers_under_way.hpp>
+#include <nxd/optim/overlap.hpp>
 #include <nxd/optim/settle.hpp>
 #include <nxd/optim/state_portions.hpp>
 #include <nxd/optim/sums_under_way.hpp>
@@ -34,44 +37,32 @@ template <class Strategy, class World> class Optimizer {
   static constexpr std::size_t moments = Update::moments.size();
 
   /// What is remembered of one parameter.
-  struct State {
-    Chunk chunk;
-    typename B::template buffer<T> gradient;
-    std::array<typename B::template buffer<T>, moments> moment;
-    typename B::template buffer<T> master;  ///< the weights, longer than the model's, if kept
-    std::array<typename B::template buffer<Short>, moments> short_moment;  ///< without masters
-  };
+  using State = ChunkState<World, moments>;
 
   /// @param model visited in its own order, now and at every step
   template <class Model>
   Optimizer(World& world, Model const& model, Update update, Clip clip = {},
-            WeightPrecision precision = {}, Strategy strategy = {},
-            GradientOverlap overlap = GradientOverlap::never)
+            WeightPrecision precision = {}, Strategy strategy = {}, Overlaps overlaps = {})
       : world_(world),
         strategy_(strategy),
         update_(update),
         clip_(clip),
         precision_(precision),
         along_(detail::line_along(world, axes{})),
-        overlaps_(begin_early(world, along_, overlap)) {
+        early_sums_(begin_early(world, along_, overlaps.sums)),
+        early_gathers_(strategy_.shards_state() && begin_early(world, along_, overlaps.gathers)),
+        gathers_(world) {
     For<B> const purpose(MemoryUse::optimizer_state);
     model.visit([this]<class X>(ParameterInfo const&, Var<X, World> const&, auto) {
-      State s;
-      s.chunk = strategy_.chunk(X::local_size(world_.plan), along_);
-      if (is_short<X> && precision_.master) s.master = zeros_of<T>(s.chunk.room);
-      for (std::size_t m = 0; m < moment_names().size(); ++m)
-        if (is_short<X> && !precision_.master)
-          s.short_moment[m] = zeros_of<Short>(s.chunk.room);
-        else
-          s.moment[m] = zeros_of<T>(s.chunk.room);
-      states_.push_back(std::move(s));
+      states_.emplace_back(strategy_.chunk(X::local_size(world_.plan), along_), is_short<X>,
+                           precision_, moment_names().size());
     });
   }
 
   /// Who is to be told of gradients in the last passes of a step, so that their sums begin then;
   /// nullptr if they begin in `reduce`. It is there as long as the optimizer stays where it is.
   template <class Model> GradientWatch const* watch(Model const& model) {
-    if (!overlaps_) return nullptr;
+    if (!early_sums_) return nullptr;
     early_.clear();
     model.visit([this]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
       // What stages share is summed over them first.
@@ -115,6 +106,7 @@ template <class Strategy, class World> class Optimizer {
         });
       });
     });
+    finish();
     begun_ = true;
   }
 
@@ -125,6 +117,7 @@ template <class Strategy, class World> class Optimizer {
     double total = 0;
     std::size_t i = 0;
     sums_.finish();
+    gathers_.finish();
     model.visit([&]<class X>(ParameterInfo const& info, Var<X, World> const& parameter, auto) {
       bool const early = !early_.empty() && std::exchange(early_[i].begun, false);
       auto& s = states_[i++];
@@ -151,7 +144,8 @@ template <class Strategy, class World> class Optimizer {
     return norm_;
   }
 
-  /// One step at learning rate `rate` along the gradients that `reduce` has taken.
+  /// One step at learning rate `rate` along the gradients that `reduce` has taken. Where gathers
+  /// overlap, weights may still be on their way when it returns: see `finish`.
   template <class Model> void step(Model const& model, double rate) {
     if (!begun_) take_weights(model);
     UpdateStep step{++steps_, rate, clip_.coefficient(norm_), true};
@@ -172,6 +166,11 @@ template <class Strategy, class World> class Optimizer {
           s.gradient = {};
         });
   }
+
+  /// Returns when this rank has all of what `step` has begun to gather. What reads a weight of the
+  /// model waits for it anyhow; memory of weights that is known from before a step is to be read,
+  /// and a run to end, only after this.
+  void finish() { gathers_.finish(); }
 
   /// Leaves a step out: nothing changes but the number of steps, and the gradients are forgotten.
   void skip() {
@@ -239,10 +238,14 @@ template <class Strategy, class World> class Optimizer {
   }
 
   /// Calls `make(made)`, which makes this rank's chunk of a parameter, after which all ranks have
-  /// the whole.
+  /// the whole, or it is on its way to them.
   template <class X>
   void gathered(State const& s, Var<X, World> const& parameter, auto const& make) {
     if (along_.count == 1 || !strategy_.shards_state()) return make(PieceMade{});
+    if (early_gathers_ && parameter.slot().wanted()) {
+      make(PieceMade{});
+      return gathers_.post(along_, parameter);
+    }
     gather_as_made(world_, along_, parameter.value(), s.chunk, make);
   }
 
@@ -270,12 +273,6 @@ template <class Strategy, class World> class Optimizer {
   }
 
   static constexpr bool is_short_world = !std::same_as<typename World::weight, T>;
-
-  template <class E> static auto zeros_of(std::int64_t n) {
-    auto const made = B::template allocate<E>(n);
-    if constexpr (B::has_elements) std::fill_n(B::data(made), n, E{});
-    return made;
-  }
 
   /// Calls `f(state, parameter, runs)` for all whose weights are short.
   template <class Model> void for_each_chunk(Model const& model, auto const& f) {
@@ -387,11 +384,12 @@ template <class Strategy, class World> class Optimizer {
   Clip clip_;
   WeightPrecision precision_;
   Line along_;
-  bool overlaps_;
+  bool early_sums_, early_gathers_;
   std::vector<State> states_;
   std::vector<Early> early_;  ///< in the order of the states
   GradientWatch watch_;
   SumsUnderWay<World, T> sums_;
+  GathersUnderWay<World> gathers_;
   std::int64_t steps_ = 0;
   bool begun_ = false;  ///< the masters are set
   double norm_ = 0;

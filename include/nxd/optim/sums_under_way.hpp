@@ -2,34 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include <nxd/comm/posted_reduction.hpp>
 #include <nxd/tensor/local.hpp>
 
 namespace nxd {
-
-/// When the sums of gradients over data-parallel ranks begin. Early, they are on their way while
-/// the last backward pass goes on. That can gain where a network carries them; where ranks share a
-/// node, the cores that would carry them are those that compute, and sums wait for the end.
-enum class GradientOverlap : std::uint8_t {
-  never,          ///< when all gradients are there
-  between_nodes,  ///< early if no two ranks of any line of data-parallel ranks share a node
-  always,         ///< early, and so by messages, on one node too
-};
-
-/// Whether the sums along a line begin early, alike on all ranks, all of which ask.
-template <class World> bool begin_early(World& world, Line along, GradientOverlap overlap) {
-  if (along.count == 1 || overlap == GradientOverlap::never) return false;
-  if (overlap == GradientOverlap::always) return true;
-  double near = 1;
-  exchange<typename World::backend>(world.comm, [&](auto& comm) {
-    near = between_nodes(comm, along) ? 0 : 1;
-    all_reduce(comm, {0, 1, comm.size(), comm.rank()}, std::span<double>(&near, 1), Op::max);
-  });
-  return near == 0;
-}
 
 /// Sums of gradients along lines that are under way, in the order in which they began. They end at
 /// moments that depend on sizes alone, so that every run needs the same memory at the same moments.

@@ -218,7 +218,8 @@ struct OptimConfig {
   std::array<double, 2> betas{0.9, 0.999};
   double eps = 1e-8;
   double momentum = 0;
-  std::optional<bool> overlap_grad_sync = false;  ///< empty: if no two ranks share a node
+  std::optional<bool> overlap_grad_sync = false;   ///< empty: if no two ranks share a node
+  std::optional<bool> overlap_param_sync = false;  ///< likewise
   SchedConfig sched;
 
   bool operator==(OptimConfig const&) const = default;

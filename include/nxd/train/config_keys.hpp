@@ -188,6 +188,8 @@ template <class Table> void describe(Table& t, OptimConfig& c) {
   t.key("overlap_grad_sync", c.overlap_grad_sync, any(),
         "sum gradients over data-parallel ranks during the last backward pass; null: if no two of "
         "them share a node");
+  t.key("overlap_param_sync", c.overlap_param_sync, any(),
+        "with zero1, gather updated weights during the next forward pass; null: likewise");
   t.section("sched", c.sched, "the learning rate over the steps");
   t.ignored("capturable");
 }

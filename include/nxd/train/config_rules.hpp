@@ -126,6 +126,11 @@ inline void check_run(TrainingConfig const& c, std::vector<Complaint>& out) {
                   is(size) + "but tensor times pipeline ranks are " + std::to_string(per_replica) +
                       "; leave it out");
   complain_unless(out,
+                  c.distributed_strategy.zero1 || !c.model.optim.overlap_param_sync.value_or(false),
+                  "model.optim.overlap_param_sync",
+                  "is true, but without ZeRO-1 no weights are gathered; set "
+                  "distributed_strategy.zero1 to true, or leave it out");
+  complain_unless(out,
                   !c.model.weight_init_only || c.exp_manager.resume_from_checkpoint.has_value(),
                   "model.weight_init_only",
                   "is true, but exp_manager.resume_from_checkpoint names nothing to load; add it");

@@ -164,6 +164,7 @@ void train(World& world, Model const& model, Optimizer& optimizer, RunSchedule c
       detail::tell_enter(hooks, world.whereabouts, "the save");
       hooks.save(step, metrics);
     }
+    if (last || early) optimizer.finish();
     if (early)
       throw Error(ExitCode::requeue, "asked to end, after step " + std::to_string(step) + " of " +
                                          std::to_string(schedule.last) +
