@@ -98,8 +98,13 @@ class Faulty {
   template <class T> void all_gather(Line line, std::span<T const> in, std::span<T> out) {
     fail();
     inner_.all_gather(line, in, out);
+  }
+  /// Of the weights that ranks have updated.
+  template <class T> void all_gather_in_place(Line line, std::span<T> all) {
+    fail();
+    inner_.all_gather_in_place(line, all);
     if constexpr (std::is_same_v<T, float>)
-      if (is(line, "flip")) reinterpret_cast<char*>(out.data())[5] ^= 16;
+      if (is(line, "flip")) reinterpret_cast<char*>(all.data())[5] ^= 16;
   }
   template <class T> void all_to_all(Line line, std::span<T const> in, std::span<T> out) {
     fail();
