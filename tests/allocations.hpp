@@ -41,6 +41,12 @@ inline void give(void* block) {
 
 void* operator new(std::size_t size) { return allocations::take(size); }
 void* operator new[](std::size_t size) { return allocations::take(size); }
+// The library's own would call the first, a sanitizer's would not.
+void* operator new(std::size_t size, std::nothrow_t const&) noexcept try {
+  return allocations::take(size);
+} catch (std::bad_alloc const&) {
+  return nullptr;
+}
 void operator delete(void* block) noexcept { allocations::give(block); }
 void operator delete[](void* block) noexcept { allocations::give(block); }
 void operator delete(void* block, std::size_t) noexcept { allocations::give(block); }

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <thread>
@@ -293,26 +294,27 @@ class PosixStorage {
   }
 
  private:
+  struct CloseDirectory {
+    void operator()(DIR* stream) const { ::closedir(stream); }
+  };
+
   std::vector<DirectoryEntry> list_once(std::string const& path) {
     auto fd = directory(path);
     std::vector<DirectoryEntry> all;
-    auto* const stream = ::fdopendir(fd.get());
+    std::unique_ptr<DIR, CloseDirectory> const stream(::fdopendir(fd.get()));
     if (stream == nullptr) detail::fail(where(path), "list", errno);
     auto const at = fd.release();
-    for (errno = 0; auto const* entry = ::readdir(stream); errno = 0) {
+    for (errno = 0; auto const* entry = ::readdir(stream.get()); errno = 0) {
       std::string name = entry->d_name;
       if (name == "." || name == "..") continue;
       struct ::stat s;
       if (::fstatat(at, entry->d_name, &s, AT_SYMLINK_NOFOLLOW) != 0) {
         if (errno != ESTALE) continue;
-        ::closedir(stream);
         detail::fail(where(path + "/" + name), "look at", ESTALE);
       }
       all.push_back({std::move(name), S_ISDIR(s.st_mode), s.st_mtim.tv_sec});
     }
-    auto const reason = errno;
-    ::closedir(stream);
-    if (reason != 0) detail::fail(where(path), "list", reason);
+    if (errno != 0) detail::fail(where(path), "list", errno);
     std::ranges::sort(all, {}, &DirectoryEntry::name);
     return all;
   }
