@@ -18,7 +18,7 @@
 namespace nxd {
 
 /// The XXH3-128 of a stream of bytes: of a file, what `xxhsum -H128 FILE` says, so that a shard can
-/// be checked without us. Cost: half to all of a CRC's.
+/// be checked without us. Cost: one pass over the bytes.
 class Xxh128 {
  public:
   /// @throws std::bad_alloc if there is no memory for its half a KiB of state

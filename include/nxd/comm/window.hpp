@@ -124,11 +124,11 @@ class Window {
     return reinterpret_cast<T*>(views_[at(at_place)]);
   }
 
-  /// Writes elements [first, first + count) of what this rank has shown to where the others have
-  /// shown as much. Any thread may.
-  template <class T> void write_to_peers(std::int64_t first, std::int64_t count_of) const {
+  /// Writes elements [first, first + n) of what this rank has shown to where the others have shown
+  /// as much. Any thread may.
+  template <class T> void write_to_peers(std::int64_t first, std::int64_t n) const {
     for (std::int64_t peer = 0; peer < count(); ++peer)
-      if (peer != place()) std::copy_n(view<T>(place()) + first, count_of, view<T>(peer) + first);
+      if (peer != place()) std::copy_n(view<T>(place()) + first, n, view<T>(peer) + first);
   }
 
   /// Where this rank writes before the next meeting.

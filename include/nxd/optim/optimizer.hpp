@@ -23,7 +23,8 @@ namespace nxd {
 /// Trains the parameters of a model: takes their gradients' sums, clips, updates. Strategy is
 /// `Zero1<AdamW>`, `Replicated<Sgd>`, ...; its update's state lives here, chunk by chunk.
 ///
-/// Weights shorter than floats: gradients and state are floats, unless `WeightPrecision` says so.
+/// Weights shorter than floats: gradients are floats, and so is the state, unless `WeightPrecision`
+/// says otherwise.
 template <class Strategy, class World> class Optimizer {
   using B = typename World::backend;
   using T = accumulator_t<typename World::element>;
