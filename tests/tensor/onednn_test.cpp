@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#ifdef _OPENMP
 #include <omp.h>
+#endif
 
 #include <cmath>
 #include <latch>
@@ -179,10 +181,20 @@ TEST_CASE("what a thread keeps prepared is bounded") {
   }
 }
 
+/// Has products of this thread made by so many; what they were made by before.
+static int set_threads([[maybe_unused]] int count) {
+#ifdef _OPENMP
+  auto const before = omp_get_max_threads();
+  omp_set_num_threads(count);
+  return before;
+#else
+  return 1;
+#endif
+}
+
 TEST_CASE("threads multiply beside each other, and inside a parallel region each for itself") {
   ByOneDnn const by;
   constexpr std::size_t count = 4;
-  auto const threads = omp_get_max_threads();
   std::vector<Example<float>> each(count, {190, 170, 300});
   for (std::size_t i = 0; i < count; ++i) {
     each[i].x = {std::ssize(each[i].x.x), static_cast<unsigned>(10 + i)};
@@ -193,7 +205,7 @@ TEST_CASE("threads multiply beside each other, and inside a parallel region each
   std::vector<std::thread> all;
   for (std::size_t i = 0; i < count; ++i)
     all.emplace_back([&, i] {
-      omp_set_num_threads(1);
+      set_threads(1);
       start.arrive_and_wait();
       beside[i] = each[i]();
       for (int turn = 0; turn < 100; ++turn)
@@ -201,17 +213,17 @@ TEST_CASE("threads multiply beside each other, and inside a parallel region each
     });
   for (auto& t : all) t.join();
 
-  omp_set_num_threads(count);
+  auto const threads = set_threads(count);
   (void)each[0]();  // prepared for several threads
 #pragma omp parallel for
   for (std::size_t i = 0; i < count; ++i) inside[i] = each[i]();
-  omp_set_num_threads(1);
+  set_threads(1);
   for (std::size_t i = 0; i < count; ++i) {
     auto const alone = each[i]();
     CHECK(beside[i] == alone);
     CHECK(inside[i] == alone);
   }
-  omp_set_num_threads(threads);
+  set_threads(threads);
 }
 
 TEST_CASE("without a table, thin products of bf16 are oneDNN's where they are not for tiles") {

@@ -35,7 +35,7 @@ inline constexpr std::int64_t grain = std::int64_t{1} << 15;
 
 /// Calls `work(i)` for i in [0, n), over threads if `elements` in all are many. Each i is
 /// independent, so results do not depend on the threads.
-void for_each_index(std::int64_t n, std::int64_t elements, auto const& work) {
+void for_each_index(std::int64_t n, [[maybe_unused]] std::int64_t elements, auto const& work) {
 #pragma omp parallel for schedule(static) if (elements > grain)
   for (std::int64_t i = 0; i < n; ++i) work(i);
 }
