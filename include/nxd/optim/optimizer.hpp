@@ -8,12 +8,11 @@
 #include <vector>
 
 #include <nxd/nn/parameter.hpp>
-#include <nxd/optim/chunk_state.hpp>
+#include <nxd/optim/chunk_update.hpp>
 #include <nxd/optim/clip.hpp>
 #include <nxd/optim/gathers_under_way.hpp>
 #include <nxd/optim/overlap.hpp>
 #include <nxd/optim/settle.hpp>
-#include <nxd/optim/state_portions.hpp>
 #include <nxd/optim/sums_under_way.hpp>
 #include <nxd/optim/weight_gather.hpp>
 #include <nxd/optim/weight_precision.hpp>
@@ -28,7 +27,6 @@ namespace nxd {
 template <class Strategy, class World> class Optimizer {
   using B = typename World::backend;
   using T = accumulator_t<typename World::element>;
-  using Short = typename World::element;
   using axes = typename Strategy::template axes<typename World::mesh>;
   static_assert(has_one_axis<axes>,
                 "Optimizer: state is split over one data axis; name it: Zero1<AdamW, DP>");
@@ -46,7 +44,7 @@ template <class Strategy, class World> class Optimizer {
             WeightPrecision precision = {}, Strategy strategy = {}, Overlaps overlaps = {})
       : world_(world),
         strategy_(strategy),
-        update_(update),
+        update_(update, precision),
         clip_(clip),
         precision_(precision),
         along_(detail::line_along(world, axes{})),
@@ -100,11 +98,7 @@ template <class Strategy, class World> class Optimizer {
     if (!has_masters()) return;
     for_each_chunk(model, [this](State& s, auto const& parameter, auto runs) {
       gathered(s, parameter, [&](PieceMade made) {
-        auto* const weights = data(parameter.value()) + s.chunk.first;
-        in_pieces(s, runs, [&](auto k, Piece const& piece) {
-          round(k, piece, 0, B::data(s.master) + piece.first, weights + piece.first);
-          made(piece.first, piece.count);
-        });
+        update_.round_masters(s, steps_, data(parameter.value()) + s.chunk.first, runs, made);
       });
     });
     finish();
@@ -157,12 +151,10 @@ template <class Strategy, class World> class Optimizer {
           step.decays = info.decays;
           gathered(s, parameter, [&](PieceMade made) {
             auto* const weights = data(parameter.value()) + s.chunk.first;
-            if constexpr (!is_short<X>)
-              update_weights(s, step, weights, made);
-            else if (precision_.master)
-              update_masters(s, step, weights, runs_of<X>(info, s.chunk, m), made);
+            if constexpr (is_short<X>)
+              update_(s, step, weights, runs_of<X>(info, s.chunk, m), made);
             else
-              update_short(s, step, weights, runs_of<X>(info, s.chunk, m), made);
+              update_(s, step, weights, made);
           });
           s.gradient = {};
         });
@@ -184,7 +176,7 @@ template <class Strategy, class World> class Optimizer {
   void set_steps(std::int64_t steps) { steps_ = steps; }
 
   /// What the update remembers of every element.
-  std::span<std::string_view const> moment_names() const { return nxd::moment_names(update_); }
+  std::span<std::string_view const> moment_names() const { return update_.moment_names(); }
 
   /// The state of the i-th parameter that the model visits.
   State const& state(std::size_t i) const { return states_[i]; }
@@ -296,81 +288,6 @@ template <class Strategy, class World> class Optimizer {
     return runs;
   }
 
-  /// A part of a chunk, and what numbers its elements are in their tensors.
-  struct Piece {
-    std::int64_t first, count;
-    std::span<Run const> runs;
-  };
-
-  /// Calls `work(kernels, piece)` for pieces that fit a cache: memory is passed over once, whatever
-  /// is done to them.
-  void in_pieces(State const& s, std::vector<Run> const& runs, auto const& work) const {
-    compute<B>([&](auto k) {
-      k.in_pieces(s.chunk.count, [&](std::int64_t first, std::int64_t count) {
-        work(k, Piece{first, count, runs_within(runs, first, count)});
-      });
-    });
-  }
-
-  /// Updates a piece of the weights; it and its moments begin there.
-  void update(auto k, State const& s, UpdateStep const& step, Piece const& piece, T* weights,
-              std::array<T*, moments> const& moment) const {
-    T const* const gradient = B::data(s.gradient) + piece.first;
-    update_(k, step, piece.count, gradient, weights, moment);
-  }
-
-  std::array<T*, moments> moments_of(State const& s, std::int64_t first) const {
-    std::array<T*, moments> moment{};
-    for (std::size_t m = 0; m < moment_names().size(); ++m)
-      moment[m] = B::data(s.moment[m]) + first;
-    return moment;
-  }
-
-  void update_weights(State const& s, UpdateStep const& step, T* weights, PieceMade made) const {
-    in_pieces(s, {}, [&](auto k, Piece const& piece) {
-      update(k, s, step, piece, weights + piece.first, moments_of(s, piece.first));
-      made(piece.first, piece.count);
-    });
-  }
-
-  void update_masters(State const& s, UpdateStep const& step, Short* weights,
-                      std::vector<Run> const& runs, PieceMade made) const {
-    in_pieces(s, runs, [&](auto k, Piece const& piece) {
-      auto* const masters = B::data(s.master) + piece.first;
-      update(k, s, step, piece, masters, moments_of(s, piece.first));
-      round(k, piece, 0, masters, weights + piece.first);
-      made(piece.first, piece.count);
-    });
-  }
-
-  /// Weights and moments are widened, updated, and rounded again.
-  void update_short(State const& s, UpdateStep const& step, Short* weights,
-                    std::vector<Run> const& runs, PieceMade made) const {
-    in_pieces(s, runs, [&](auto k, Piece const& piece) {
-      auto const widened = [&](std::size_t slot, Short const* from) {
-        auto* const wide = B::has_elements ? detail::piece_room<T>(slot, piece.count) : nullptr;
-        k.cast(piece.count, from + piece.first, wide);
-        return wide;
-      };
-      auto* const wide = widened(0, weights);
-      std::array<T*, moments> moment{};
-      for (std::size_t m = 0; m < moment_names().size(); ++m)
-        moment[m] = widened(1 + m, B::data(s.short_moment[m]));
-      update(k, s, step, piece, wide, moment);
-      round(k, piece, 0, wide, weights + piece.first);
-      for (std::size_t m = 0; m < moment_names().size(); ++m)
-        round(k, piece, 1 + m, moment[m], B::data(s.short_moment[m]) + piece.first);
-      made(piece.first, piece.count);
-    });
-  }
-
-  /// `what` tells apart the numbers of an element that are rounded in one step.
-  void round(auto k, Piece const& piece, std::size_t what, T const* from, Short* to) const {
-    if (precision_.rounding == Rounding::nearest) return k.cast(piece.count, from, to);
-    auto const step = static_cast<std::uint64_t>(steps_) * (1 + moments) + what;
-    k.cast_stochastic(piece.runs, Noise{{precision_.seed, "rounding", step}}, from, to);
-  }
-
   template <class G> Local<G, B> zeros() {
     For<B> const purpose(MemoryUse::gradients);
     auto const made = world_.template make<G>();
@@ -381,7 +298,7 @@ template <class Strategy, class World> class Optimizer {
 
   World& world_;
   [[no_unique_address]] Strategy strategy_;
-  Update update_;
+  ChunkUpdate<World, Update> update_;
   Clip clip_;
   WeightPrecision precision_;
   Line along_;
