@@ -15,6 +15,7 @@ struct PipelineJob {
   Recompute recompute = Recompute::none;
   std::int64_t layers = 8, global_batch = 16, seq = 12, steps = 20;
   Overlaps overlaps{Overlap::between_nodes, Overlap::between_nodes};
+  Overlap tensor = Overlap::between_nodes;
   std::int64_t held_out = 3;  ///< microbatches of a validation on each rank
 
   std::int64_t ranks() const { return pp * tp * dp; }

@@ -12,6 +12,7 @@
 #include <nxd/models/llama_plan.hpp>
 #include <nxd/train/pieces.hpp>
 #include <nxd/train/step.hpp>
+#include <nxd/train/tensor_overlap.hpp>
 
 namespace nxd::test {
 
@@ -39,6 +40,7 @@ struct Job {
   double rate = 3e-3;
   bool tied = false;
   Overlaps overlaps{Overlap::between_nodes, Overlap::between_nodes};
+  Overlap tensor = Overlap::between_nodes;
 
   std::int64_t micro_batch() const { return global_batch / (dp * accumulate); }
 };
@@ -102,6 +104,7 @@ Outcome train_small(C comm, Job const& job, auto const& between, WeightPrecision
   config.tie_word_embeddings = job.tied;
   World<LlamaPlan, Backend, C> world(
       make_plan(config, {job.dp, job.tp, job.micro_batch(), job.seq, 0}), comm);
+  TensorOverlap const beside(world, job.tensor);
   Llama<Region, decltype(world), Attention> const model(world, config);
   initialize(model, 5);
   Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0}, precision,

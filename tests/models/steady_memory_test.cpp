@@ -45,6 +45,7 @@ std::vector<Requests> requests_of_steps(Threads::Rank comm, Job const& job, Reco
   auto const config = small_llama();
   World<LlamaPlan, Xt, Threads::Rank> world(
       make_plan(config, {job.dp, job.tp, job.micro_batch(), job.seq, 0}), comm);
+  TensorOverlap const beside(world, job.tensor);
   Llama<Region, decltype(world)> const model(world, config, recompute);
   initialize(model, 5);
   Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0}, {}, {},
@@ -66,7 +67,8 @@ template <class Region, class Strategy> void check_steady(Job const& job, Recomp
     auto const steps = requests_of_steps<Region, Strategy>(comm, job, recompute);
     for (auto const& step : steps) {
       CHECK(step.arena == 0);
-      if (job.overlaps.sums == Overlap::always) continue;  // threads copy what they send
+      if (job.overlaps.sums == Overlap::always || job.tensor == Overlap::always)
+        continue;  // threads copy what they send
       CHECK(step.heap.requests == steps.front().heap.requests);
       CHECK(step.heap.largest <= 512);
     }
@@ -83,4 +85,5 @@ TEST_CASE("a steady step asks the system for nothing, and the heap for names alo
   constexpr Overlaps both{Overlap::always, Overlap::always};
   check_steady<Split, Replicated<Sgd>>({.dp = 2, .tp = 2, .overlaps = both}, Recompute::none);
   check_steady<Duplicated, Zero1<AdamW>>({.dp = 4, .overlaps = both}, Recompute::none);
+  check_steady<Duplicated, Zero1<AdamW>>({.tp = 2, .tensor = Overlap::always}, Recompute::full);
 }

@@ -25,6 +25,7 @@ Steps steps_of(C comm, PipelineJob const& job) {
   World<LlamaPlan, Backend, Recorder<C>> world(
       make_plan(job.model(), {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}),
       Recorder<C>(comm));
+  TensorOverlap const beside(world, job.tensor);
   auto const model = make_pipelined<Region>(world, job);
   initialize(model, 5);
   Optimizer<Strategy, decltype(world)> optimizer(world, model, {}, {Clip::Norm::l2, 1.0}, {}, {},
@@ -74,10 +75,12 @@ template <class Region, class Strategy> std::vector<Steps> check_exact(PipelineJ
 }
 
 /// Sums and gathers that begin early send what the others do, and steps have their bits.
-template <class Region, class Strategy> void check_early(PipelineJob job) {
+template <class Region, class Strategy> void check_early(PipelineJob job, Overlap tensor = {}) {
   job.overlaps = {Overlap::always, Overlap::always};
+  job.tensor = tensor;
   auto const early = check_exact<Region, Strategy>(job);
   job.overlaps = {};
+  job.tensor = {};
   auto const late = on_threads<Region, Strategy>(job);
   for (std::size_t rank = 0; rank < early.size(); ++rank) {
     CHECK(early[rank].losses == late[rank].losses);
@@ -129,6 +132,20 @@ TEST_CASE("sums that begin early cost what a dry run says, and give the bits of 
   check_early<Split, Zero1<AdamW>>({.kind = "zb-h1", .pp = 2, .dp = 3, .global_batch = 24});
   check_early<Duplicated, Replicated<AdamW>>(
       {.kind = "1f1b", .pp = 2, .dp = 3, .global_batch = 24});
+}
+
+TEST_CASE(
+    "sums over tensor ranks beside gradients of weights: the dry run's costs, the same bits") {
+  using Split = SequenceParallel<Seq>;
+  constexpr auto beside = Overlap::always;
+  check_early<Duplicated, Zero1<AdamW>>(
+      {.kind = "1f1b", .pp = 1, .tp = 4, .microbatches = 2, .tied = true}, beside);
+  check_early<Split, Zero1<AdamW>>({.kind = "1f1b", .pp = 1, .tp = 2, .dp = 2, .tied = true},
+                                   beside);
+  check_early<Split, Replicated<AdamW>>({.kind = "zb-h1", .pp = 4, .tp = 2, .dp = 2, .tied = true},
+                                        beside);
+  check_early<Duplicated, Zero1<AdamW>>(
+      {.kind = "interleaved", .pp = 2, .tp = 2, .chunks = 2, .recompute = full}, beside);
 }
 
 TEST_CASE(
@@ -215,6 +232,37 @@ TEST_CASE("gathers that begin early are under way after an update, and end as we
       CHECK(waits == (early ? weights : 0));
       world.comm.write_to(nullptr);
     });
+}
+
+TEST_CASE("gradients of weights are made while what they meet is summed, if that is asked for") {
+  for (auto const tensor : {Overlap::never, Overlap::always}) {
+    PipelineJob const job{.kind = "1f1b", .pp = 1, .tp = 2, .microbatches = 1, .tensor = tensor};
+    Threads::run(job.ranks(), [&](Threads::Rank rank) {
+      Here world(make_plan(job.model(), {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}),
+                 Recorder<Threads::Rank>(rank));
+      TensorOverlap const beside(world, job.tensor);
+      auto const model = make_pipelined<Duplicated>(world, job);
+      initialize(model, 5);
+      auto const batches = microbatches(job.data(), 0, 0, job.model().vocab_size);
+      Trace trace;
+      world.trace = &trace;
+      world.comm.write_to(&trace);
+      accumulate_gradients(world, model, std::span<Microbatch const>(batches));
+      // A sum of each layer's two halves and one of the head: begun, its products made, waited for.
+      std::vector<std::string> between;
+      for (auto const& event : trace.events())
+        if (event.name == "all_reduce" || event.category == "beside")
+          between.emplace_back(event.category);
+      std::int64_t sums = 0;
+      for (std::size_t i = 2; i < between.size(); ++i)
+        if (between[i - 2] == "exchange" && between[i - 1] == "beside" && between[i] == "wait")
+          ++sums;
+      CHECK(sums == (tensor == Overlap::always ? 2 * job.layers + 1 : 0));
+      CHECK(!world.has_put_off());
+      world.trace = nullptr;
+      world.comm.write_to(nullptr);
+    });
+  }
 }
 
 TEST_CASE(

@@ -3,6 +3,7 @@
 
 #include <nxd/autodiff/elementwise.hpp>
 #include <nxd/tensor/product.hpp>
+#include <nxd/tensor/product_pieces.hpp>
 
 namespace nxd {
 
@@ -30,11 +31,18 @@ template <class X, class... Ds> constexpr std::int64_t local_terms(auto const& p
 }
 
 /// z = x y, or z += x y. On plain tensors: nothing here knows of gradients, and so the pullbacks
-/// below are checked by the very rules that check the forward pass.
+/// below are checked by the very rules that check the forward pass. In pieces, while messages wait
+/// for their turn.
 template <class Z, class W, class X, class Y, class B>
 constexpr void multiply(W& world, Local<X, B> const& x, Local<Y, B> const& y, auto* z,
                         bool accumulate) {
-  B::kernels::multiply(product_of<X, Y, Z>(world.plan), data(x), data(y), z, accumulate);
+  auto const product = product_of<X, Y, Z>(world.plan);
+  auto const* const turn = world.turn();
+  if (turn == nullptr) return B::kernels::multiply(product, data(x), data(y), z, accumulate);
+  in_pieces(product, data(x), data(y), z, [&](Product const& p, auto... operands) {
+    B::kernels::multiply(p, operands..., accumulate);
+    (*turn)();
+  });
 }
 
 template <class Z, class X, class Y, class W> constexpr void bill_product(W& world) {

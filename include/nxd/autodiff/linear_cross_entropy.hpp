@@ -40,11 +40,6 @@ struct HeadProducts {
   }
 };
 
-/// From `at` on, if there is anything.
-template <class T> constexpr T* advance(T* from, [[maybe_unused]] std::int64_t by) {
-  return from == nullptr ? nullptr : from + by;
-}
-
 /// Multiplies g, made before the number dz that scales it was known, by that number.
 template <class G, class Z, class B>
 constexpr void scale_late(auto const& plan, Local<G, B> const& g, Local<Z, B> const& dz) {

@@ -4,6 +4,7 @@
 #include <span>
 
 #include <nxd/autodiff/world.hpp>
+#include <nxd/comm/posted_reduction.hpp>
 #include <nxd/comm/reduce.hpp>
 #include <nxd/dist/roads.hpp>
 
@@ -45,6 +46,36 @@ template <class X, class B> auto constants(auto const& plan, Local<X, B> const& 
   return constants_t<X>(data(x), static_cast<std::size_t>(X::local_size(plan)));
 }
 
+/// y = the sum of all ranks' x, or this rank's block of it, taken while gradients are made that
+/// were put off for it: see `PostedReduction`. Memory: what the others send.
+/// @return whether it is there; not if nothing was put off, or nothing carries the sum
+template <class Y, class X, class B, class W>
+bool sum_beside(W& world, Line along, Exchange what, Local<X, B> const& x, Local<Y, B> const& y) {
+  using T = typename X::element;
+  if constexpr (std::same_as<T, typename W::element>) {
+    if (world.sum_beside == nullptr || !world.has_put_off()) return false;
+    auto& sum = *world.sum_beside;
+    auto const n = sum.room(X::local_size(world.plan), along);
+    auto const room = [&] {
+      For<B> const purpose(MemoryUse::messages);
+      return B::template allocate<T>(n);
+    }();
+    T* received = nullptr;
+    if constexpr (B::has_elements) received = B::data(room);
+    exchange<B>(world.comm, [&](auto& comm) {
+      sum.post(comm, along, what, constants(world.plan, x), {received, static_cast<std::size_t>(n)},
+               values(world.plan, y));
+    });
+    {
+      Traced const span(world.trace, "beside", [] { return "gradients of weights"; });
+      world.make_put_off({&sum, [](void* who) { static_cast<decltype(&sum)>(who)->advance(); }});
+    }
+    exchange<B>(world.comm, [&](auto&) { sum.wait(); });
+    return true;
+  }
+  return false;
+}
+
 // The roads. An array sharded over one of its inner dimensions travels as if that were its
 // outermost: blocks are brought together before or after, where more than one lies in the way.
 
@@ -73,6 +104,7 @@ template <> struct Travel<Way::reduce_scatter> {
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
     auto const to = split_at<Y, D>(world.plan);
     auto const scatter = [&](Local<X, B> const& from) {
+      if (sum_beside(world, along, Exchange::reduce_scatter, from, y)) return;
       exchange<B>(world.comm, [&](auto& comm) {
         reduce_scatter(comm, along, constants(world.plan, from), values(world.plan, y));
       });
@@ -89,6 +121,7 @@ template <> struct Travel<Way::reduce_scatter> {
 template <> struct Travel<Way::all_reduce> {
   template <class Y, class, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    if (sum_beside(world, along, Exchange::all_reduce, x, y)) return;
     if constexpr (B::has_elements) std::ranges::copy(constants(world.plan, x), data(y));
     exchange<B>(world.comm, [&](auto& comm) { all_reduce(comm, along, values(world.plan, y)); });
   }
@@ -220,20 +253,28 @@ constexpr auto redistribute(W& world, Local<X, B> const& x) {
 }
 
 /// Takes x to placement To on To's axis. Its gradient takes the road between the cotangents: the
-/// backward pass of an all-gather is a reduce-scatter because the types say so.
+/// backward pass of an all-gather is a reduce-scatter because the types say so. Where that is a sum
+/// and the world has what carries it, gradients of weights that x is multiplied with are made
+/// meanwhile.
 template <Placement To, class X, class W> constexpr auto redistribute(Var<X, W> const& x) {
   using From = placement_t<X, typename To::axis>;
   auto& world = x.world();
   auto const y = redistribute<To>(world, x.value());
   if constexpr (!detail::can_move<From, To, typename X::layout>)
     return world.constant(y);
-  else
-    return world.record(
+  else {
+    auto const moved = world.record(
         y,
         [gx = x.slot(), &world](auto const& dy) {
           if (gx.wanted()) gx.accumulate(redistribute<cotangent_t<From>>(world, dy));
+          world.make_put_off();
         },
         x.slot());
+    constexpr auto back = way<cotangent_t<To>, cotangent_t<From>>;
+    if constexpr (back == Way::reduce_scatter || back == Way::all_reduce)
+      world.put_off_beside(moved.slot());
+    return moved;
+  }
 }
 
 }  // namespace nxd

@@ -22,6 +22,14 @@ namespace detail {
 struct CellState;
 }
 
+/// What is to be called now and then, so that messages go on while products are made.
+struct Turn {
+  void* who = nullptr;
+  void (*go)(void* who) = nullptr;
+
+  constexpr void operator()() const { go(who); }
+};
+
 /// Who brings weights that other ranks have updated. They may be on their way while a step goes on:
 /// who reads one waits for it.
 struct WeightArrivals {
@@ -39,6 +47,7 @@ struct CellState {
   WeightArrivals const* arrivals = nullptr;  ///< of a weight, while its elements are on their way
   bool has_gradient = false;
   bool outlives_steps = false;  ///< a weight's: nothing within the step waits for it
+  bool is_summed = false;       ///< ranks sum the gradient next: see `World::put_off_beside`
   std::int32_t last_uses = 0;   ///< those whose pullbacks are still to come: see `GradientWatch`
 
   /// Returns when the elements of the value may be read, and written.
@@ -125,34 +134,6 @@ template <class B, class Work> struct Deferred final : Operation {
   }
 };
 
-/// Lies below an operation that uses a weight for the last time in a step, or for one of the last
-/// times, and so is pulled after it.
-template <class B> struct LastUse final : Operation {
-  GradientWatch const& watch;
-  void* cell;
-  std::int32_t& left;
-
-  using allocator = typename allocator_of<B, LastUse>::type;
-
-  template <class Cell>
-  constexpr LastUse(GradientWatch const& w, Cell* c) : watch(w), cell(c), left(c->last_uses) {
-    ++left;
-  }
-  constexpr ~LastUse() override {}  // spelled out for g++ 12
-
-  static constexpr LastUse* make(GradientWatch const& watch, auto* cell) {
-    return std::construct_at(allocator{}.allocate(1), watch, cell);
-  }
-  constexpr void pull() override {
-    if (left == 1) watch.whole(watch.who, cell);
-  }
-  constexpr void destroy() override {
-    --left;
-    std::destroy_at(this);
-    allocator{}.deallocate(this, 1);
-  }
-};
-
 }  // namespace nxd::detail
 
 namespace nxd {
@@ -173,6 +154,12 @@ class Tape {
 
   constexpr void push(Operation* node) { node->previous = std::exchange(last_, node); }
   constexpr Operation* top() const { return last_; }
+
+  /// The first operation becomes the last.
+  constexpr void turn_around() {
+    auto* node = std::exchange(last_, nullptr);
+    while (node != nullptr) push(std::exchange(node, node->previous));
+  }
 
   /// Runs the pullbacks down to `end`, the last operation first. What has been pulled is forgotten:
   /// nothing that is left can ask for it. `turn()` is called after each.
@@ -196,3 +183,46 @@ class Tape {
 };
 
 }  // namespace nxd
+
+namespace nxd::detail {
+
+/// Lies below an operation that uses a weight for the last time in a step, or for one of the last
+/// times, and so is pulled after it. What has been put off may make a part of the gradient: then it
+/// is put off too.
+template <class B> struct LastUse final : Operation {
+  GradientWatch const& watch;
+  void* cell;
+  std::int32_t& left;
+  Tape& put_off;
+
+  using allocator = typename allocator_of<B, LastUse>::type;
+
+  template <class Cell>
+  constexpr LastUse(GradientWatch const& w, Cell* c, Tape& later)
+      : watch(w), cell(c), left(c->last_uses), put_off(later) {
+    ++left;
+  }
+  constexpr LastUse(LastUse const& other)
+      : watch(other.watch), cell(other.cell), left(other.left), put_off(other.put_off) {
+    ++left;
+  }
+  LastUse& operator=(LastUse const&) = delete;
+  constexpr ~LastUse() override {}  // spelled out for g++ 12
+
+  static constexpr LastUse* make(auto&&... from) {
+    return std::construct_at(allocator{}.allocate(1), from...);
+  }
+  constexpr void pull() override {
+    if (put_off.top() != nullptr)
+      put_off.push(make(std::as_const(*this)));
+    else if (left == 1)
+      watch.whole(watch.who, cell);
+  }
+  constexpr void destroy() override {
+    --left;
+    std::destroy_at(this);
+    allocator{}.deallocate(this, 1);
+  }
+};
+
+}  // namespace nxd::detail

@@ -16,6 +16,8 @@
 
 namespace nxd {
 
+template <Communicator C, Transferable T> class PostedReduction;
+
 /// One gradient belongs to a loss so placed. Copies of it would each have their own.
 template <class P> inline constexpr bool is_one_loss = true;
 template <class A> inline constexpr bool is_one_loss<Replicate<A>> = false;
@@ -39,6 +41,8 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   Whereabouts* whereabouts = nullptr;  ///< where it is said what the rank is at, if anywhere
   GradientWatch const* gradient_watch = nullptr;    ///< who asks for gradients early, if anybody
   WeightArrivals const* weight_arrivals = nullptr;  ///< who brings weights, if any are under way
+  /// What carries sums of gradients over ranks while those of weights are made, if anything does.
+  PostedReduction<C, element>* sum_beside = nullptr;
 
   constexpr explicit World(P p = {}) requires std::default_initializable<C> : plan(p) {}
   constexpr World(P p, C c) : plan(p), comm(std::move(c)) {}
@@ -157,12 +161,51 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   template <class X, class Work>
   constexpr void make_gradient(Slot<X, World> const& slot, Work work) {
     if (!slot.wanted()) return;
-    if (deferred_ == nullptr || !slot.outlives_steps()) return work();
-    deferred_->push(detail::Deferred<B, Work>::make(std::move(work)));
+    if (!slot.outlives_steps()) {
+      work();
+      puts_off_ = puts_off_ || slot.cell()->is_summed;
+    } else if (deferred_ != nullptr || puts_off_) {
+      (deferred_ != nullptr ? *deferred_ : put_off_)
+          .push(detail::Deferred<B, Work>::make(std::move(work)));
+    } else {
+      work();
+    }
   }
 
+  /// Ranks are to sum the gradient of `slot` once it is whole. If something carries the sum
+  /// meanwhile, what makes gradients of weights is put off from when that gradient is made on,
+  /// until the sum is on its way: see `make_put_off`.
+  template <class X> constexpr void put_off_beside(Slot<X, World> const& slot) {
+    if (sum_beside != nullptr && slot.wanted()) slot.cell()->is_summed = true;
+  }
+  constexpr bool has_put_off() const { return put_off_.top() != nullptr; }
+
+  /// Makes the gradients that were put off, in the order in which they would have been made; who is
+  /// told of whole gradients is told then. Products call `turn`, if it does something.
+  constexpr void make_put_off(Turn const& turn = {}) {
+    puts_off_ = false;
+    if (!has_put_off()) return;
+    auto all = std::move(put_off_);
+    all.turn_around();
+    struct Restore {
+      Turn const*& now;
+      constexpr ~Restore() { now = nullptr; }
+    } restore{turn_};
+    if (turn.go != nullptr) turn_ = &turn;
+    all.pull_until(nullptr, [this] {
+      if (watched()) gradient_watch->turn(gradient_watch->who);
+    });
+  }
+
+  /// What products that take long are to call now and then, or nullptr.
+  constexpr Turn const* turn() const { return turn_; }
+
   /// Forgets the operations recorded so far, without a backward pass.
-  constexpr void forget() { tape_.drop_until(nullptr); }
+  constexpr void forget() {
+    tape_.drop_until(nullptr);
+    put_off_.drop_until(nullptr);
+    puts_off_ = false;
+  }
 
   /// Operations are recorded: a backward pass may follow.
   constexpr bool records() const { return recording_; }
@@ -202,7 +245,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
 
   template <class X> constexpr void foresee(Slot<X, World> const& slot) {
     if (slot.wanted() && slot.outlives_steps())
-      tape_.push(detail::LastUse<B>::make(*gradient_watch, slot.cell()));
+      tape_.push(detail::LastUse<B>::make(*gradient_watch, slot.cell(), put_off_));
   }
 
   struct Nothing {
@@ -211,7 +254,10 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
 
   Tape leaves_;
   Tape tape_;
+  Tape put_off_;
   Tape* deferred_ = nullptr;
+  Turn const* turn_ = nullptr;
+  bool puts_off_ = false;
   bool recording_ = true;
   bool last_uses_ = false;
   std::uint64_t inputs_ = 0;

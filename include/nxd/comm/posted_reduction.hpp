@@ -47,7 +47,8 @@ template <Communicator C, Transferable T> class PostedReduction {
   /// Goes on as far as it can without waiting. @return whether sums that were posted later may go
   /// on too: messages of second stages leave in the order of the sums
   bool advance() {
-    if (stage_ != Stage::values) return true;
+    if (stage_ == Stage::results) return messages_.have_come(), true;
+    if (stage_ == Stage::over) return true;
     if (!messages_.have_come()) return false;
     join();
     return true;

@@ -106,13 +106,15 @@ auto make_llama(World& world, TrainingConfig const& config, LlamaConfig const& m
       });
 }
 
+/// What a configuration asks for.
+inline Overlap overlap(std::optional<bool> asked) {
+  if (!asked) return Overlap::between_nodes;
+  return *asked ? Overlap::always : Overlap::never;
+}
+
 /// When its gradients are summed, and its updated weights gathered, over the data-parallel ranks.
 inline Overlaps overlaps(OptimConfig const& c) {
-  auto const of = [](std::optional<bool> asked) {
-    if (!asked) return Overlap::between_nodes;
-    return *asked ? Overlap::always : Overlap::never;
-  };
-  return {of(c.overlap_grad_sync), of(c.overlap_param_sync)};
+  return {overlap(c.overlap_grad_sync), overlap(c.overlap_param_sync)};
 }
 
 /// The optimizer of that model.

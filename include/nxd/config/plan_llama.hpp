@@ -6,6 +6,7 @@
 #include <nxd/config/llama_parts.hpp>
 #include <nxd/plan/step_plan.hpp>
 #include <nxd/tensor/xtensor.hpp>
+#include <nxd/train/tensor_overlap.hpp>
 
 namespace nxd {
 
@@ -32,6 +33,7 @@ RankPlan plan_rank_of(TrainingConfig const& config, LlamaConfig const& model, st
                       std::int64_t rank, Machine const& machine) {
   DryWorld<LlamaPlan, Backend> world(make_plan(model, llama_layout(config, ranks)),
                                      dry_rank(rank, ranks, machine));
+  TensorOverlap const beside(world, overlap(config.distributed_strategy.tp_comm_overlap));
   return with_region(config.distributed_strategy, [&]<class Region>() {
     auto const llama = make_llama<Region>(world, config, model);
     auto optimizer = make_optimizer(world, config, llama);

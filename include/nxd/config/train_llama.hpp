@@ -20,6 +20,7 @@
 #include <nxd/train/progress.hpp>
 #include <nxd/train/replicas.hpp>
 #include <nxd/train/saving.hpp>
+#include <nxd/train/tensor_overlap.hpp>
 #include <nxd/train/trainer.hpp>
 
 namespace nxd {
@@ -39,6 +40,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
         layout_(llama_layout(config, comm.size())),
         data_(start.data),
         world_(make_plan(start.model, layout_), Recorder(comm)),
+        beside_(world_, overlap(config.distributed_strategy.tp_comm_overlap)),
         batches_(config_, data_, layout_.data_parallel, line<DP>(world_.plan, world_.rank()).place,
                  start.model.vocab_size),
         model_(make_llama<Region>(world_, config, start.model)),
@@ -309,6 +311,7 @@ template <class Backend, class Region, Communicator C> class LlamaRun {
   LlamaLayout layout_;
   Split data_;
   World world_;
+  TensorOverlap<World> beside_;
   LlamaBatches batches_;
   Model model_;
   nxd::Optimizer<Zero1OrReplicated<AnyUpdate>, World> optimizer_;

@@ -10,12 +10,13 @@
 
 namespace nxd {
 
-/// When an exchange of an optimizer over data-parallel ranks begins. Early, it is on its way while
-/// passes go on. That can gain where a network carries it; where ranks share a node, the cores that
-/// would carry it are those that compute, and it is waited for at once.
+/// When an exchange of an optimizer over data-parallel ranks begins, or one of a model over
+/// tensor-parallel ranks. Early, it is on its way while passes go on. That can gain where a network
+/// carries it; where ranks share a node, the cores that would carry it are those that compute, and
+/// it is waited for at once.
 enum class Overlap : std::uint8_t {
   never,          ///< when nothing else is left to do
-  between_nodes,  ///< early if no two ranks of any line of data-parallel ranks share a node
+  between_nodes,  ///< early if no two ranks of any line share a node
   always,         ///< early, and so by messages, on one node too
 };
 

@@ -85,7 +85,7 @@ RankPlan dry_run(World& world, Pipelined<Model, World> const& model, Optimizer& 
   for (auto const& event : trace.events())
     if (event.category == "optimizer")
       plan.optimizer_seconds += event.finish - event.start;
-    else
+    else if (event.category != "beside")
       plan.seconds.push_back(event.finish - event.start);
   return plan;
 }

@@ -168,6 +168,7 @@ struct DistributedConfig {
   bool zero1 = true;
   bool sequence_parallel = false;
   std::int64_t kv_replicator = 1;
+  std::optional<bool> tp_comm_overlap = false;  ///< empty: if no two ranks share a node
 
   bool operator==(DistributedConfig const&) const = default;
 };

@@ -20,7 +20,7 @@ namespace nxd {
 /// the others within it; exchanges and waits are within what they are for.
 inline constexpr auto trace_categories = std::to_array<std::string_view>(
     {"forward", "backward", "input gradient", "weight gradient", "optimizer", "exchange", "wait",
-     "step", "data", "validation", "save"});
+     "step", "data", "validation", "save", "beside"});
 
 /// What a trace is of: numbers and choices of the run by their names.
 using TraceFacts = std::map<std::string, std::string>;
