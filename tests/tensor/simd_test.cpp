@@ -2,12 +2,15 @@
 #include <omp.h>
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include <doctest/doctest.h>
 
 #include <nxd/core/random.hpp>
+#include <nxd/tensor/kernels/bf16_multiply.hpp>
 #include <nxd/tensor/kernels/simd.hpp>
+#include <nxd/tensor/product_pieces.hpp>
 
 #include "unlike_products.hpp"
 
@@ -188,4 +191,43 @@ TEST_CASE("results do not depend on the number of threads") {
     return y;
   };
   CHECK(run(1) == run(2));
+}
+
+namespace {
+
+/// z[m, n] of x[k, m] and y[k, n], as gradients of weights are made, at once and in pieces.
+template <class Kernels, class T, class Z>
+void check_pieces(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t wanted) {
+  CAPTURE(m);
+  CAPTURE(n);
+  Product const p{{m, 1, 0, 1}, {n, 0, 1, m}, {k, m, n, 0}, {}, 0};
+  auto const made = [](std::int64_t count, std::uint64_t stream) {
+    std::vector<T> all(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < all.size(); ++i)
+      all[i] = narrow<T>(Stream(stream, "numbers").uniform(i % 4093) - 0.5);
+    return all;
+  };
+  auto const x = made(m * k, 1), y = made(n * k, 2);
+  std::vector<Z> whole(static_cast<std::size_t>(m * n), Z(1)), cut = whole;
+  for (bool const accumulate : {false, true}) {
+    Kernels::multiply(p, x.data(), y.data(), whole.data(), accumulate);
+    std::int64_t pieces = 0;
+    in_pieces(p, x.data(), y.data(), cut.data(), [&](Product const& piece, auto... operands) {
+      Kernels::multiply(piece, operands..., accumulate);
+      ++pieces;
+    });
+    CHECK(pieces == wanted);
+    CHECK(std::memcmp(whole.data(), cut.data(), whole.size() * sizeof(Z)) == 0);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a product in pieces of its rows or columns has the bits of the whole") {
+  check_pieces<SimdProduct, float, float>(288, 768, 1024, 3);
+  check_pieces<SimdProduct, float, float>(1700, 200, 600, 3);
+  check_pieces<SimdProduct, float, float>(90, 3001, 530, 2);
+  check_pieces<SimdProduct, float, float>(100, 100, 64, 1);
+  check_pieces<Bf16Multiply, bf16, float>(288, 768, 1024, 3);
+  check_pieces<Bf16Multiply, bf16, float>(1700, 200, 600, 3);
 }
