@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # What it gains that gradients are summed while others are still made, or that updated weights are gathered while
-# the next forward pass goes on: a step of a Llama of 15 M parameters on two hosts of this machine, with one rank
+# the next forward pass goes on, or that gradients are summed over tensor ranks while those of weights are made: a step of a Llama of 15 M parameters on two hosts of this machine, with one rank
 # each, over a link of 1 Gbit/s, without and with it.
 #
-#   benchmarks/overlap.sh [--gathers | --both] [--turns N] [--rate RATE] [--accumulate N] [--vocab N]
+#   benchmarks/overlap.sh [--gathers | --both | --tensor [--sequence-parallel] [--hidden N]] [--turns N] [--rate RATE] [--accumulate N] [--vocab N]
 #                         [--no-zero1] [--tied] [PROGRAM]
 #
 #   --gathers       of weights, not sums of gradients
 #   --both          both of them
+#   --tensor        the hosts are tensor ranks: sums beside gradients of weights
+#   --hidden N      the model's width (288); its layers are 6, or 2 from 1024 on
 #   --turns N       how often each is run, in turn (3)
 #   --rate RATE     of the link, as tc has it (1gbit)
 #   --accumulate N  microbatches of a step on each rank (1)
@@ -19,15 +21,17 @@
 # Exit status 77 where network namespaces may not be made, as in tests/comm/two_hosts.sh, which makes them.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-turns=3 rate=1gbit accumulate=1 vocab=32000 sums=(overlap_grad_sync) gathers=() zero1=true tied=false program=$root/build/release/bin/nxd
+turns=3 rate=1gbit accumulate=1 vocab=32000 sums=(overlap_grad_sync) gathers=() zero1=true tied=false hidden=288 tensor=() program=$root/build/release/bin/nxd
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-    --turns | --rate | --accumulate | --vocab)
+    --turns | --rate | --accumulate | --vocab | --hidden)
       [[ $# -ge 2 ]] || { echo "$1 needs a value" >&2; exit 2; }
       declare "${1#--}=$2"; shift ;;
     --gathers) sums=() gathers=(overlap_param_sync) ;;
     --both) gathers=(overlap_param_sync) ;;
+    --tensor) sums=() gathers=() tensor+=(distributed_strategy.tensor_model_parallel_size=2) ;;
+    --sequence-parallel) tensor+=(distributed_strategy.sequence_parallel=true) ;;
     --no-zero1) zero1=false ;;
     --tied) tied=true ;;
     *) program=$1 ;;
@@ -41,16 +45,18 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 cat "$root"/include/nxd/*/*.hpp > text.txt
 
-batch=4 keys=("${sums[@]/#/model.optim.}" "${gathers[@]/#/model.optim.}")
+batch=4 replicas=2 keys=("${sums[@]/#/model.optim.}" "${gathers[@]/#/model.optim.}")
+[[ ${#tensor[@]} -eq 0 ]] || replicas=1 keys=(distributed_strategy.tp_comm_overlap)
 # run NAME true|false: adds NAME, the seconds of a step and its peak, of the median step, to `steps`.
 run() {
   rm -rf "runs/$1"
   local status=0
   NXD_MPI_TIMEOUT=110 NXD_RANKS_PER_HOST=1 NXD_LINK_RATE=$rate "$root/tests/comm/two_hosts.sh" "$program" train \
     "$root/benchmarks/plan_accuracy.yaml" "data.train_dir=$work/text.txt" trainer.max_steps=7 \
-    model.num_layers=6 model.hidden_size=288 model.ffn_hidden_size=768 "model.vocab_size=$vocab" \
+    model.num_layers=$((hidden < 1024 ? 6 : 2)) model.hidden_size="$hidden" \
+    model.ffn_hidden_size=$((hidden * 8 / 3)) "model.vocab_size=$vocab" "${tensor[@]}" \
     "model.share_embeddings_and_output_weights=$tied" distributed_strategy.zero1=$zero1 \
-    data.micro_batch_size=$batch data.global_batch_size=$((2 * batch * accumulate)) \
+    data.micro_batch_size=$batch data.global_batch_size=$((replicas * batch * accumulate)) \
     "exp_manager.exp_dir=$work/runs" "name=$1" "${keys[@]/%/=$2}" > log.txt 2>&1 || status=$?
   [[ $status -ne 77 ]] || { cat log.txt; exit 77; }
   [[ $status -eq 0 ]] || { cat log.txt >&2; exit 2; }
@@ -64,7 +70,7 @@ for ((turn = 0; turn < turns; ++turn)); do
   run early true
   cmp -s losses.late losses.early || { echo "overlap.sh: losses differ" >&2; exit 1; }
 done
-awk -v tokens=$((2 * batch * accumulate * 256)) -v rate="$rate" '
+awk -v tokens=$((replicas * batch * accumulate * 256)) -v rate="$rate" '
   { time[$1, ++count[$1]] = tokens / $2 }
   function median(r, n,   i, j, t) {
     for (i = 1; i <= n; ++i) for (j = i + 1; j <= n; ++j) if (r[j] < r[i]) { t = r[i]; r[i] = r[j]; r[j] = t }

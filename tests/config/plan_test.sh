@@ -126,6 +126,10 @@ exact 4 early-tp $tp=2 $sp $early $recompute=full $batch=8
 exact 4 early-pp $pp=2 $zero1 $early $gathers $schedule=interleaved $batch=8
 exact 2 early-bf16 $bf16 $zero1 $early $gathers
 exact 2 early-gathers $zero1 $gathers
+beside=$d.tp_comm_overlap=true
+exact 2 beside $tp=2 $beside $recompute=full $batch=2
+exact 4 beside-dp $tp=2 $sp $beside $early $zero1 model.num_kv_heads=1 $d.kv_replicator=2
+exact 2 beside-bf16 $bf16 $tp=2 $sp $beside
 exact 2 bf16-dp-saves $bf16 $zero1 "${saves[@]}"
 wait
 [[ $(places < one/plan.json | cut -d' ' -f2) -gt 500000 ]] || fail "a plan of one rank says no memory"

@@ -129,6 +129,17 @@ mv deep/er tp2
 ranks=1 check tp2 1f1b "step_7 step_8" step_8
 together tp2 '$6 == "all_gather" || $6 == "reduce_scatter" ? $7 " " (++count[FILENAME, $7]) : ""'
 
+# A sum over tensor ranks begins, gradients of weights are made beside it, and then it is waited for: in two halves
+# of four layers, and at the head, for each of four microbatches.
+train beside "${tp2[@]}" distributed_strategy.tp_comm_overlap=true --trace beside --trace-steps 7:8 ||
+  die "TP 2 does not train with sums beside products"
+ranks=1 check beside 1f1b "step_7 step_8" step_8
+awk '$7 != "step_7" { next }
+     $3 == "beside" { ++n; if (was != "exchange" || $8 !~ /backward/) exit 1 }
+     $3 == "wait" { ++waits; if (was != "beside" || $6 != "reduce_scatter") exit 1 }
+     $6 == "reduce_scatter" || $3 == "beside" { was = $3 }
+     END { exit !(n == 36 && waits == 36) }' beside.1 || fail "gradients of weights are not made beside sums"
+
 split=("${pp2[@]}" distributed_strategy.pipeline_schedule=zb-h1)
 train split "${split[@]}" --trace split --trace-steps 4:4 || die "ZB-H1 does not train with a trace"
 check split zb-h1 step_4 step_4
@@ -155,6 +166,7 @@ busy=(forward backward optimizer exchange)
 compared "$(row 0 "${busy[@]}" wait step)$(row 1 "${busy[@]}" wait step | sed 's/ $//')" "${pp2[@]}" --compare pp2
 compared "$(row 0-1 "${busy[@]}" step | sed 's/ $//')" "${tp2[@]}" --compare tp2
 grep -q "of step 8, ms" log || fail "the first of two steps is not left out"
+compared "$(row 0-1 "${busy[@]}" wait step | sed 's/ $//')" "${tp2[@]}" --compare beside
 split_rows=(forward input_gradient weight_gradient optimizer exchange wait step)
 compared "$(row 0 "${split_rows[@]}")$(row 1 "${split_rows[@]}" | sed 's/ $//')" "${split[@]}" --compare split
 plan "${pp2[@]}" --compare pp2 --format json && grep -q '"ratio":[0-9]' log || die "no comparison in JSON"
