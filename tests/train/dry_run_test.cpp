@@ -247,16 +247,22 @@ TEST_CASE("gradients of weights are made while what they meet is summed, if that
       Trace trace;
       world.trace = &trace;
       world.comm.write_to(&trace);
+      GradientWatch const watch{&trace,
+                                [](void* who, void*) {
+                                  static_cast<Trace*>(who)->add({"whole", "weight", 0, 0});
+                                },
+                                [](void*) {}};
+      world.gradient_watch = &watch;
       accumulate_gradients(world, model, std::span<Microbatch const>(batches));
-      // A sum of each layer's two halves and one of the head: begun, its products made, waited for.
-      std::vector<std::string> between;
-      for (auto const& event : trace.events())
-        if (event.name == "all_reduce" || event.category == "beside")
-          between.emplace_back(event.category);
+      // A sum of each layer's two halves and one of the head: begun, weights' gradients whole,
+      // ended.
       std::int64_t sums = 0;
-      for (std::size_t i = 2; i < between.size(); ++i)
-        if (between[i - 2] == "exchange" && between[i - 1] == "beside" && between[i] == "wait")
-          ++sums;
+      std::string_view before = "";
+      for (auto const& [category, name, start, finish, bytes] : trace.events()) {
+        if (name != "all_reduce" && name != "weight") continue;
+        if (category == "wait" && before == "whole") ++sums;
+        if (category != "whole" || before == "exchange") before = category;
+      }
       CHECK(sums == (tensor == Overlap::always ? 2 * job.layers + 1 : 0));
       CHECK(!world.has_put_off());
       world.trace = nullptr;
