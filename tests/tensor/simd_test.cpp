@@ -217,6 +217,7 @@ void check_pieces(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t w
       ++pieces;
     });
     CHECK(pieces == wanted);
+    if (!Kernels::has_alike_pieces(p)) continue;  // another processor, or too small for it
     CHECK(std::memcmp(whole.data(), cut.data(), whole.size() * sizeof(Z)) == 0);
   }
 }

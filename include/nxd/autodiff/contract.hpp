@@ -30,6 +30,15 @@ template <class X, class... Ds> constexpr std::int64_t local_terms(auto const& p
   return (X::template local_extent<Ds>(plan) * ... * 1);
 }
 
+/// Whether pieces of a product have the bits of the whole; where kernels do not say so, there are
+/// none.
+template <class B> bool has_alike_pieces(Product const& p, auto const* x) {
+  if constexpr (requires { B::kernels::has_alike_pieces(p, x); })
+    return B::kernels::has_alike_pieces(p, x);
+  else
+    return false;
+}
+
 /// z = x y, or z += x y. On plain tensors: nothing here knows of gradients, and so the pullbacks
 /// below are checked by the very rules that check the forward pass. In pieces, while messages wait
 /// for their turn.
@@ -38,11 +47,15 @@ constexpr void multiply(W& world, Local<X, B> const& x, Local<Y, B> const& y, au
                         bool accumulate) {
   auto const product = product_of<X, Y, Z>(world.plan);
   auto const* const turn = world.turn();
-  if (turn == nullptr) return B::kernels::multiply(product, data(x), data(y), z, accumulate);
-  in_pieces(product, data(x), data(y), z, [&](Product const& p, auto... operands) {
-    B::kernels::multiply(p, operands..., accumulate);
-    (*turn)();
-  });
+  if (turn == nullptr || !has_alike_pieces<B>(product, data(x))) {
+    B::kernels::multiply(product, data(x), data(y), z, accumulate);
+    if (turn != nullptr) (*turn)();
+  } else {
+    in_pieces(product, data(x), data(y), z, [&](Product const& p, auto... operands) {
+      B::kernels::multiply(p, operands..., accumulate);
+      (*turn)();
+    });
+  }
 }
 
 template <class Z, class X, class Y, class W> constexpr void bill_product(W& world) {

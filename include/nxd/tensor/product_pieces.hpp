@@ -32,8 +32,9 @@ template <class T> constexpr T* advance(T* from, [[maybe_unused]] std::int64_t b
 
 }  // namespace detail
 
-/// Calls `work(piece, x, y, z)` for pieces of a product, which give what the whole does, bit by
-/// bit: some rows at a time, or some columns. A small product is one piece.
+/// Calls `work(piece, x, y, z)` for pieces of a product: some rows at a time, or some columns.
+/// Where the maker of the whole takes each sum in one order, they have its bits: see
+/// `SimdProduct::has_alike_pieces`. A small product is one piece.
 template <class X, class Y, class Z>
 constexpr void in_pieces(Product const& p, X* x, Y* y, Z* z, auto const& work) {
   auto const pieces = detail::pieces_of(p);

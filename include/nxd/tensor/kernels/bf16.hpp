@@ -43,6 +43,10 @@ struct Bf16Kernels : SimdKernels {
   static void multiply(Product const& p, bf16 const* x, bf16 const* y, auto* z, bool accumulate) {
     Bf16Multiply::multiply(p, x, y, z, accumulate);
   }
+  static bool has_alike_pieces(Product const& p, bf16 const*) {
+    return Bf16Multiply::has_alike_pieces(p);
+  }
+  using SimdKernels::has_alike_pieces;
   static void multiply(Product const& p, float const* x, float const* y, float* z,
                        bool accumulate) {
     SimdKernels::multiply(p, x, y, z, accumulate);

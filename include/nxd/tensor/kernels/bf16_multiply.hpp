@@ -29,6 +29,12 @@ struct Bf16Multiply {
     });
   }
 
+  /// See `SimdProduct::has_alike_pieces`.
+  static bool has_alike_pieces(Product p) {
+    if (p.columns.z != 1 && p.columns.extent != 1) p = detail::turned(p);
+    return has_amx() && detail::is_matrix_product(p) && !detail::sums_outside(p);
+  }
+
  private:
   static Bf16Operand operand(bf16 const* at, std::int64_t line, std::int64_t k) {
     return k == 1 ? by_rows(at, line) : by_columns(at, k);

@@ -14,6 +14,9 @@ struct SimdKernels : PlainKernels<float> {
   static constexpr auto attention = SimdAttention::attention;
   static constexpr auto attention_pull = SimdAttention::attention_pull;
   static constexpr auto multiply = SimdProduct::multiply;
+  static bool has_alike_pieces(Product const& p, float const*) {
+    return SimdProduct::has_alike_pieces(p);
+  }
   static void in_pieces(std::int64_t n, auto const& work) { SimdLines::in_pieces(n, work); }
   static constexpr auto add = SimdLines::add;
   static constexpr auto axpy = SimdLines::axpy;

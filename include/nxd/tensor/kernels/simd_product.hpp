@@ -44,6 +44,21 @@ struct SimdProduct {
     });
   }
 
+  /// Whether pieces of a product have the bits of the whole: see `in_pieces`. OpenBLAS sums some
+  /// lines in another order than others, by where they lie among all of them.
+  static bool has_alike_pieces(Product p) {
+    if (p.columns.z != 1 && p.columns.extent != 1) p = detail::turned(p);
+    if (!detail::is_matrix_product(p)) return false;
+    auto const m = p.rows.extent, n = p.columns.extent, k = p.summed.extent;
+    auto const side = [k](std::int64_t line, std::int64_t summed) {
+      return summed == 1 || k == 1 ? FloatOperand{nullptr, line, 1}
+                                   : FloatOperand{nullptr, 1, summed};
+    };
+    return by_tiles(m, n, k) ||
+           product_maker(product_class(m, n, k, side(p.rows.x, p.summed.x),
+                                       side(p.columns.y, p.summed.y))) == ProductMaker::avx512;
+  }
+
   /// z[m, n] = alpha x[m, k] y[n, k], or z += it, by whoever is to.
   static void multiply_by(ProductMaker maker, std::int64_t m, std::int64_t n, std::int64_t k,
                           FloatOperand const& x, FloatOperand const& y, FloatResult const& z) {
