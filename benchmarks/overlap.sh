@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # What it gains that gradients are summed while others are still made, or that updated weights are gathered while
-# the next forward pass goes on, or that gradients are summed over tensor ranks while those of weights are made: a step of a Llama of 15 M parameters on two hosts of this machine, with one rank
-# each, over a link of 1 Gbit/s, without and with it.
+# the next forward pass goes on, or that sums over tensor ranks go on while gradients of weights are made: a step of
+# a Llama of 15 M parameters on two hosts of this machine, with one rank each, over a link of 1 Gbit/s, without and
+# with it.
 #
-#   benchmarks/overlap.sh [--gathers | --both | --tensor [--sequence-parallel] [--hidden N]] [--turns N] [--rate RATE] [--accumulate N] [--vocab N]
-#                         [--no-zero1] [--tied] [PROGRAM]
+#   benchmarks/overlap.sh [--gathers | --both | --tensor [--sequence-parallel]] [--turns N] [--rate RATE]
+#                         [--accumulate N] [--hidden N] [--vocab N] [--no-zero1] [--tied] [PROGRAM]
 #
 #   --gathers       of weights, not sums of gradients
 #   --both          both of them
 #   --tensor        the hosts are tensor ranks: sums beside gradients of weights
-#   --hidden N      the model's width (288); its layers are 6, or 2 from 1024 on
 #   --turns N       how often each is run, in turn (3)
 #   --rate RATE     of the link, as tc has it (1gbit)
 #   --accumulate N  microbatches of a step on each rank (1)
+#   --hidden N      the model's width (288), a multiple of 12; its layers are 6, or 2 from 1024 on
 #   --vocab N       rows of the embedding (32000)
 #   --no-zero1      every rank keeps the whole state of the optimizer
 #   --tied          embedding and head are one table, whose gradient is whole at the very end
@@ -21,7 +22,8 @@
 # Exit status 77 where network namespaces may not be made, as in tests/comm/two_hosts.sh, which makes them.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-turns=3 rate=1gbit accumulate=1 vocab=32000 sums=(overlap_grad_sync) gathers=() zero1=true tied=false hidden=288 tensor=() program=$root/build/release/bin/nxd
+turns=3 rate=1gbit accumulate=1 vocab=32000 sums=(overlap_grad_sync) gathers=() zero1=true tied=false
+hidden=288 tensor=() program=$root/build/release/bin/nxd
 while [[ $# -gt 0 ]]; do
   case $1 in
     --help | -h) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
