@@ -232,7 +232,8 @@ TEST_CASE("on AMX bits depend neither on threads, nor on how operands lie, nor o
     return;
   }
   auto const threads = omp_get_max_threads();
-  for (auto const& size : {Size{133, 300, 129}, Size{70, 600, 1100}, Size{600, 40, 2100}}) {
+  for (auto const& size :
+       {Size{133, 300, 129}, Size{70, 600, 1100}, Size{600, 40, 2100}, Size{70, 1100, 2100}}) {
     auto const [m, n, k] = size;
     std::vector<std::vector<float>> results;
     Case const plain(size, 0);

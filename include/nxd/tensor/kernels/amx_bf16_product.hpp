@@ -23,8 +23,10 @@ class AmxBf16Product {
     strip_ = std::max<std::int64_t>(1, strip_bytes / (depth_ * step_bytes));
     auto const rows = left_.lines.panels(), columns = right_.lines.panels();
     // Each thread its rows, the same in every product of so many. Or its columns, if there are too
-    // few rows, or if it can pack them by itself: sums that wait for more would have it done again.
-    bool const packs = right_.packed == nullptr && depth_ >= steps_;
+    // few rows, or if it can pack them by itself: for more rows than sums can wait for, it would
+    // have to be done again.
+    bool const packs =
+        right_.packed == nullptr && (whole() || rows <= sums_bytes / (strip_ * block_bytes));
     own_left_ = left_.packed == nullptr && !left_.lines.by_rows();
     by_columns_ = rows < threads_ || (packs && !own_left_ && parts_of(columns, strip_) >= threads_);
     own_strips_ = packs && by_columns_ && !own_left_;
@@ -98,8 +100,7 @@ class AmxBf16Product {
     // What a thread packs for itself is the outer loop.
     auto const multiply_part = [&](std::int64_t row, std::int64_t column) {
       auto const strip_columns = columns.part(column, strip);
-      multiply({rows.part(row, height), strip_columns, right_strip(strip_columns)}, sums,
-               column > columns.first);
+      multiply({rows.part(row, height), strip_columns}, sums, column > columns.first);
     };
     if (own_left_)
       for (auto row = rows.first; row < rows.last; row += height)
@@ -111,18 +112,12 @@ class AmxBf16Product {
     _mm_sfence();  // what stores have sent past the caches is there for other threads too
   }
 
-  std::byte const* right_strip(Panels const& columns) const {
-    if (!own_strips_) return right_.packed + columns.first * steps_ * step_bytes;
-    auto* const at = scratch<0>().at_least(size(columns.count() * steps_ * step_bytes));
-    pack_panels<OperandSide::right>(right_.lines, columns.first, columns.last, at);
-    return at;
-  }
-
   /// A part of a thread's work, and its steps [first, last).
   struct Piece {
     Panels rows, columns;
-    std::byte const* right;  ///< step 0 of the first column
     std::int64_t first = 0, last = 0;
+    std::byte const* right = nullptr;  ///< of the first column
+    std::int64_t right_bytes = 0;      ///< from a column to the next
 
     std::int64_t steps() const { return last - first; }
   };
@@ -132,6 +127,7 @@ class AmxBf16Product {
     LateStore last(store_);
     do {
       piece.last = std::min(piece.first + depth_, steps_);
+      take_right(piece);
       if (own_left_ && !(again && whole())) pack_left(piece);
       std::int64_t blocks = 0;
       for (auto row = piece.rows.first; row < piece.rows.last; ++row)
@@ -151,11 +147,28 @@ class AmxBf16Product {
     auto ahead = tiles_after(p, row);
     for (auto column = p.columns.first; column < p.columns.last; ++column) {
       auto* const block = next_block();
-      multiply_block(left, p.right + ((column - p.columns.first) * steps_ + p.first) * step_bytes,
-                     p.steps(), block, p.first > 0, last, ahead);
+      auto const stored = part(row, column, block);
+      bool const ends = p.last == steps_;
+      if (ends && store_.ask != nullptr) store_.ask(store_.store, stored);
+      multiply_block(left, p.right + (column - p.columns.first) * p.right_bytes, p.steps(), block,
+                     p.first > 0, last, ahead);
       last.now();
-      if (p.last == steps_) last.later(part(row, column, block));
+      if (ends) last.later(stored);
     }
+  }
+
+  /// Where the right operand of a piece lies packed; now, if that is its thread's matter.
+  void take_right(Piece& p) const {
+    if (!own_strips_) {
+      p.right = right_.packed + (p.columns.first * steps_ + p.first) * step_bytes;
+      p.right_bytes = steps_ * step_bytes;
+      return;
+    }
+    p.right_bytes = p.steps() * step_bytes;
+    auto* const at = scratch<0>().at_least(size(p.columns.count() * p.right_bytes));
+    pack_part<OperandSide::right>(right_.lines, {p.columns.first, p.columns.last, p.first, p.last},
+                                  at);
+    p.right = at;
   }
 
   void pack_left(Piece const& p) const {

@@ -23,7 +23,8 @@ struct ProductPart {
 };
 
 /// What is done with a finished part of a product, by any thread, once a part: `plain` on every
-/// machine, `wide` with AVX-512 and its bf16. Both round alike.
+/// machine, `wide` with AVX-512 and its bf16. Both round alike. A store that reads memory may have
+/// `ask`, which is called before the part is made: its numbers are not there yet.
 template <class S>
 concept ProductStore = std::is_trivially_copyable_v<S> &&
     requires(S const s, ProductPart const& p) {
@@ -54,19 +55,27 @@ struct WholeRow {
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static Row32 read(bf16 const* at) {
     return {widened(at), widened(at + 16)};
   }
-  /// Whole cache lines go past the caches: sums in floats are gradients of weights, and much else
-  /// is read before they are.
+  /// Whole cache lines go past the caches: products in floats are gradients of weights, and much
+  /// else is read before they are.
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Row32 const& x, float* at) {
     if (reinterpret_cast<std::uintptr_t>(at) % 64 == 0) {
       _mm512_stream_ps(at, x.low);
       _mm512_stream_ps(at + 16, x.high);
     } else {
-      _mm512_storeu_ps(at, x.low);
-      _mm512_storeu_ps(at + 16, x.high);
+      write_near(x, at);
     }
   }
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write(Row32 const& x, bf16* at) {
     _mm512_storeu_si512(at, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(x.high, x.low)));
+  }
+  /// To lines that were read just before: what goes past the caches has to drive them out first.
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write_near(Row32 const& x,
+                                                                         float* at) {
+    _mm512_storeu_ps(at, x.low);
+    _mm512_storeu_ps(at + 16, x.high);
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static void write_near(Row32 const& x, bf16* at) {
+    write(x, at);
   }
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] static __m512 widened(bf16 const* at) {
     auto const halves = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(at));
@@ -101,6 +110,9 @@ struct PartRow {
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void write(Row32 const& x, bf16* at) const {
     _mm256_mask_storeu_epi16(at, low, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.low)));
     _mm256_mask_storeu_epi16(at + 16, high, reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.high)));
+  }
+  [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void write_near(Row32 const& x, auto* at) const {
+    write(x, at);
   }
 };
 #endif
@@ -165,18 +177,26 @@ template <class T, class A = T> struct StoreSum {
   void wide(ProductPart const& p) const {
     p.columns == 32 ? rows(detail::WholeRow{}, p) : rows(detail::PartRow(p.columns), p);
   }
+  /// Asks for what the part is to be added to: hardware sees no order in 32 rows at a time.
+  void ask(ProductPart const& p) const {
+    for (std::int64_t i = 0; i < p.rows; ++i)
+      for (std::int64_t j = 0; j < p.columns; j += std::int64_t{64} / sizeof(A))
+        __builtin_prefetch(addend + (p.row + i) * addend_stride + p.column + j);
+  }
 
  private:
   template <class Row>
   [[gnu::target("avx512bf16,avx512bw,avx512vl")]] void rows(Row const& row,
                                                             ProductPart const& p) const {
     auto const scale = _mm512_set1_ps(alpha);
+    auto const in_place = static_cast<void const*>(at) == addend;
     for (std::int64_t i = 0; i < p.rows; ++i) {
       auto const x = row.read(p.at + i * p.stride);
       auto const y = row.read(addend + (p.row + i) * addend_stride + p.column);
-      row.write(detail::Row32{_mm512_add_ps(_mm512_mul_ps(scale, x.low), y.low),
-                              _mm512_add_ps(_mm512_mul_ps(scale, x.high), y.high)},
-                at + (p.row + i) * stride + p.column);
+      detail::Row32 const sum{_mm512_add_ps(_mm512_mul_ps(scale, x.low), y.low),
+                              _mm512_add_ps(_mm512_mul_ps(scale, x.high), y.high)};
+      auto* const to = at + (p.row + i) * stride + p.column;
+      in_place ? row.write_near(sum, to) : row.write(sum, to);
     }
   }
 #endif
@@ -194,9 +214,13 @@ struct PartStore {
   void const* store;
   void (*plain)(void const*, ProductPart const&);
   void (*wide)(void const*, ProductPart const&);
+  void (*ask)(void const*, ProductPart const&);  ///< null if there is nothing to ask for
 };
 
 template <class S> PartStore part_store(S const& store) {
+  void (*ask)(void const*, ProductPart const&) = nullptr;
+  if constexpr (requires(ProductPart const& p) { store.ask(p); })
+    ask = [](void const* s, ProductPart const& p) { static_cast<S const*>(s)->ask(p); };
   return {&store, [](void const* s, ProductPart const& p) { static_cast<S const*>(s)->plain(p); },
           [](void const* s, ProductPart const& p) {
 #if defined(__x86_64__)
@@ -204,7 +228,8 @@ template <class S> PartStore part_store(S const& store) {
 #else
             static_cast<S const*>(s)->plain(p);
 #endif
-          }};
+          },
+          ask};
 }
 
 }  // namespace detail
