@@ -3,14 +3,14 @@
 // How long is a training step of a Llama, and how far is it from the matrix products that it is
 // made of?
 //
-//   step [15m|125m|gpt2] [STEPS] [--json] [--products] [--bf16x3|--bf16]
+//   step [15m|125m|gpt2] [STEPS] [--json] [--products] [--bf16x3|--bf16] [--accumulate N]
 //   mpirun -np N step ...                                data parallel: N times the batch
 //
 // The floor is the step's FLOPs at the rate of one large product, measured in the same run between
 // steps; with --products also its products one by one, of the lengths that they have. Threads:
 // OMP_NUM_THREADS. --bf16x3 makes products of floats split in two, on AMX; --bf16 trains in bf16,
 // with masters. gpt2 has the products of GPT-2 124M on 4 samples of 64 tokens: a gated unit of 2048
-// for a plain one of 3072, embedding and head one table.
+// for a plain one of 3072, embedding and head one table. --accumulate: N such microbatches a step.
 
 #include <sys/resource.h>
 
@@ -113,18 +113,20 @@ struct Options {
   std::string size;
   int steps;
   bool json, products;
+  std::size_t microbatches;
 };
 
 template <class Backend> void measure(Mpi comm, Options const& options) {
-  auto const& [size, steps, json, with_products] = options;
+  auto const& [size, steps, json, with_products, microbatches] = options;
   auto [config, layout] = job_of(size);
   layout.data_parallel = comm.size();
   World<LlamaPlan, Backend, Mpi> world(make_plan(config, layout), comm);
   Llama<Duplicated, decltype(world)> const model(world, config);
   initialize(model, 1);
   Optimizer<Zero1<AdamW>, decltype(world)> optimizer(world, model, {});
-  auto const mine = layout.micro_batch * layout.seq_length, tokens = mine * comm.size();
-  std::vector<Microbatch> const batches{bench::random_batch(mine, config.vocab_size)};
+  auto const one = layout.micro_batch * layout.seq_length;
+  auto const tokens = one * static_cast<std::int64_t>(microbatches) * comm.size();
+  std::vector<Microbatch> const batches(microbatches, bench::random_batch(one, config.vocab_size));
   auto const step = [&] {
     train_step(world, model, optimizer, std::span<Microbatch const>(batches), 3e-4);
   };
@@ -139,7 +141,8 @@ template <class Backend> void measure(Mpi comm, Options const& options) {
   for (int i = 0; i < steps; ++i) {
     times.push_back(seconds(step));
     rates.push_back(gemm_rate<Backend>());
-    if (with_products) alone.push_back(product_seconds<Backend>(config, mine));
+    if (with_products)
+      alone.push_back(static_cast<double>(microbatches) * product_seconds<Backend>(config, one));
   }
   auto const flops = static_cast<double>(world.ledger.flops) / steps;
   auto const ms = median(times) * 1e3, floor = flops / (median(rates) * 1e9) * 1e3;
@@ -185,7 +188,12 @@ int main(int argc, char** argv) {
                                [&](std::string_view a) { return a == option; });
   };
   if (given("--bf16x3")) product_mode() = ProductMode::bf16x3;
-  Options const options{size, steps, given("--json"), given("--products")};
+  auto const* const accumulate =
+      std::find_if(argv, argv + argc - 1, [](std::string_view a) { return a == "--accumulate"; });
+  auto const microbatches =
+      accumulate < argv + argc - 1 ? std::max(1, std::atoi(accumulate[1])) : 1;
+  Options const options{size, steps, given("--json"), given("--products"),
+                        static_cast<std::size_t>(microbatches)};
   return guard_main(argc, argv, [&](Mpi comm) {
     given("--bf16") ? measure<XtBf16>(comm, options) : measure<Xt>(comm, options);
     return 0;
