@@ -56,12 +56,42 @@ class TilesAhead {
   std::int64_t row_bytes_ = 0, lines_ = 0, line_ = 0;
 };
 
+/// A part of an operand that is packed soon: its memory is asked for, line by line, while another
+/// part is multiplied.
+class PartAhead {
+ public:
+  PartAhead() = default;
+  /// @param steps of the tiles, until it is wanted
+  PartAhead(Bf16Lines const& x, PackPart const& part, std::int64_t steps) {
+    auto const panels = part.last_panel - part.first_panel,
+               depth = part.last_step - part.first_step;
+    at_ = reinterpret_cast<std::byte const*>(
+        x.from.from(part.first_panel * panel_lines, part.first_step * step_depth).at);
+    row_bytes_ = 2 * (x.by_rows() ? x.from.line_stride : x.from.k_stride);
+    width_ = x.by_rows() ? depth : panels;
+    left_ = panel_lines * panels * depth;
+    at_a_time_ = parts_of(left_, steps);
+  }
+
+  /// So many cache lines that all are asked for in time.
+  void ask() {
+    auto const count = std::min(left_, at_a_time_);
+    left_ -= count;
+    for (std::int64_t i = 0; i < count; ++i) {
+      __builtin_prefetch(at_ + column_ * 64, 0, 2);
+      if (++column_ == width_) column_ = 0, at_ += row_bytes_;
+    }
+  }
+
+ private:
+  std::byte const* at_ = nullptr;
+  std::int64_t row_bytes_ = 0, width_ = 0, column_ = 0, left_ = 0, at_a_time_ = 0;
+};
+
 /// block[32, 32] (+)= a panel times a panel, `steps` deep; the last block is stored on the way.
-[[gnu::target("amx-bf16,avx512bf16")]] inline void multiply_block(LeftTiles const& x,
-                                                                  std::byte const* right,
-                                                                  std::int64_t steps, float* block,
-                                                                  bool accumulate, LateStore& last,
-                                                                  TilesAhead& ahead) {
+[[gnu::target("amx-bf16,avx512bf16")]] inline void multiply_block(
+    LeftTiles const& x, std::byte const* right, std::int64_t steps, float* block, bool accumulate,
+    LateStore& last, TilesAhead& ahead, PartAhead& next) {
   constexpr auto bytes = panel_lines * 4;
   auto* const lower = block + tile_lines * panel_lines;
   asm volatile("" ::: "memory");
@@ -89,6 +119,7 @@ class TilesAhead {
     _tile_dpbf16ps(3, 5, 7);
     if (step == 1) last.now();
     ahead.ask(4);
+    next.ask();
   }
   _tile_stored(0, block, bytes);
   _tile_stored(1, block + tile_lines, bytes);

@@ -152,6 +152,19 @@ inline void pack_part(Bf16Lines const& x, PackPart const& part, std::byte* out) 
   }
 }
 
+/// Panels [first, last).
+struct Panels {
+  std::int64_t first, last;
+
+  std::int64_t count() const { return last - first; }
+  Panels share(std::int64_t i, std::int64_t of) const {
+    return {first + count() * i / of, first + count() * (i + 1) / of};
+  }
+  Panels part(std::int64_t from, std::int64_t most) const {
+    return {from, std::min(from + most, last)};
+  }
+};
+
 /// Packs panels [first, last), all steps of them.
 template <OperandSide side>
 inline void pack_panels(Bf16Lines const& x, std::int64_t first, std::int64_t last, std::byte* out) {

@@ -19,17 +19,22 @@ class AmxBf16Product {
  public:
   AmxBf16Product(AmxBf16Side const& left, AmxBf16Side const& right, PartStore store, int threads)
       : left_(left), right_(right), store_(store), threads_(threads), steps_(left.lines.steps()) {
-    depth_ = even_length(steps_, deepest);
-    strip_ = std::max<std::int64_t>(1, strip_bytes / (depth_ * step_bytes));
+    own_left_ = left_.packed == nullptr && !left_.lines.by_rows();
     auto const rows = left_.lines.panels(), columns = right_.lines.panels();
     // Each thread its rows, the same in every product of so many. Or its columns, if there are too
-    // few rows, or if it can pack them by itself: for more rows than sums can wait for, it would
-    // have to be done again.
-    bool const packs =
-        right_.packed == nullptr && (whole() || rows <= sums_bytes / (strip_ * block_bytes));
-    own_left_ = left_.packed == nullptr && !left_.lines.by_rows();
-    by_columns_ = rows < threads_ || (packs && !own_left_ && parts_of(columns, strip_) >= threads_);
-    own_strips_ = packs && by_columns_ && !own_left_;
+    // few rows, or if it can pack them by itself: sums that wait for more would have it done again.
+    auto const packs = [&] {
+      return right_.packed == nullptr && !own_left_ && (whole() || asks_) &&
+             (rows < threads_ || parts_of(columns, strip_) >= threads_);
+    };
+    asks_ = rows > 0 && rows <= few_panels && steps_ > 0 &&
+            (right_.lines.by_rows() || steps_ > deepest);
+    choose_parts(rows);
+    own_strips_ = packs();
+    by_columns_ = own_strips_ || rows < threads_;
+    if (own_strips_ || !asks_) return;
+    asks_ = false;
+    choose_parts(rows);
   }
 
   void run() {
@@ -52,10 +57,24 @@ class AmxBf16Product {
   /// What stays in a cache of 2 MiB: a strip of the right operand, sums that wait for more.
   static constexpr std::int64_t strip_bytes = std::int64_t{1280} << 10;
   static constexpr std::int64_t sums_bytes = std::int64_t{512} << 10;
+  /// Of no more rows than these, parts of the right operand are asked for ahead.
+  static constexpr std::int64_t few_panels = 16, shallow = 12;
+  static constexpr std::int64_t asked_bytes = std::int64_t{512} << 10;
   /// What of the left operand is packed at a time, if it has to be.
   static constexpr std::int64_t left_bytes = std::int64_t{1} << 20;
   /// A left operand that is longer does not stay in that cache: it is asked for ahead.
   static constexpr std::int64_t long_bytes = std::int64_t{1} << 20;
+
+  /// How wide and how deep a part of the right operand is. Of few rows sums can wait, and parts are
+  /// smaller: while one is multiplied, the memory of the next is asked for. Columns of memory are
+  /// packed along its rows, so their parts are rather wide than deep.
+  void choose_parts(std::int64_t rows) {
+    auto const part = right_.lines.by_rows() ? deepest / 2 : shallow;
+    depth_ = even_length(steps_, asks_ && steps_ > deepest ? part : deepest);
+    strip_ = (asks_ ? asked_bytes : strip_bytes) / (depth_ * step_bytes);
+    if (asks_ && !whole()) strip_ = std::min(strip_, sums_bytes / (rows * block_bytes));
+    strip_ = std::max<std::int64_t>(1, strip_);
+  }
 
   static std::size_t size(std::int64_t bytes) { return static_cast<std::size_t>(bytes); }
   template <int> static AmxScratch& scratch() {
@@ -72,19 +91,6 @@ class AmxBf16Product {
 
   bool whole() const { return depth_ >= steps_; }
 
-  /// Panels [first, last).
-  struct Panels {
-    std::int64_t first, last;
-
-    std::int64_t count() const { return last - first; }
-    Panels share(std::int64_t i, std::int64_t of) const {
-      return {first + count() * i / of, first + count() * (i + 1) / of};
-    }
-    Panels part(std::int64_t from, std::int64_t most) const {
-      return {from, std::min(from + most, last)};
-    }
-  };
-
   void multiply_share(std::int64_t thread) const {
     Panels rows{0, left_.lines.panels()}, columns{0, right_.lines.panels()};
     (by_columns_ ? columns : rows) = (by_columns_ ? columns : rows).share(thread, threads_);
@@ -100,7 +106,8 @@ class AmxBf16Product {
     // What a thread packs for itself is the outer loop.
     auto const multiply_part = [&](std::int64_t row, std::int64_t column) {
       auto const strip_columns = columns.part(column, strip);
-      multiply({rows.part(row, height), strip_columns}, sums, column > columns.first);
+      auto const next = columns.part(std::min(column + strip, columns.last), strip);
+      multiply({rows.part(row, height), strip_columns, next}, sums, column > columns.first);
     };
     if (own_left_)
       for (auto row = rows.first; row < rows.last; row += height)
@@ -114,7 +121,7 @@ class AmxBf16Product {
 
   /// A part of a thread's work, and its steps [first, last).
   struct Piece {
-    Panels rows, columns;
+    Panels rows, columns, next;  ///< and the columns that come next
     std::int64_t first = 0, last = 0;
     std::byte const* right = nullptr;  ///< of the first column
     std::int64_t right_bytes = 0;      ///< from a column to the next
@@ -128,10 +135,11 @@ class AmxBf16Product {
     do {
       piece.last = std::min(piece.first + depth_, steps_);
       take_right(piece);
+      auto soon = part_after(piece);
       if (own_left_ && !(again && whole())) pack_left(piece);
       std::int64_t blocks = 0;
       for (auto row = piece.rows.first; row < piece.rows.last; ++row)
-        multiply_row(piece, row, last, [&] {
+        multiply_row(piece, row, last, soon, [&] {
           auto const block = whole() ? blocks % 2 : blocks;
           ++blocks;
           return sums + block * block_floats;
@@ -141,7 +149,7 @@ class AmxBf16Product {
     last.now();
   }
 
-  void multiply_row(Piece const& p, std::int64_t row, LateStore& last,
+  void multiply_row(Piece const& p, std::int64_t row, LateStore& last, PartAhead& soon,
                     auto const& next_block) const {
     auto const left = left_panel(p, row);
     auto ahead = tiles_after(p, row);
@@ -151,10 +159,20 @@ class AmxBf16Product {
       bool const ends = p.last == steps_;
       if (ends && store_.ask != nullptr) store_.ask(store_.store, stored);
       multiply_block(left, p.right + (column - p.columns.first) * p.right_bytes, p.steps(), block,
-                     p.first > 0, last, ahead);
+                     p.first > 0, last, ahead, soon);
       last.now();
       if (ends) last.later(stored);
     }
+  }
+
+  /// What the thread packs next.
+  PartAhead part_after(Piece const& p) const {
+    if (!asks_) return {};
+    auto const first = p.last < steps_ ? p.last : 0;
+    auto const& columns = p.last < steps_ ? p.columns : p.next;
+    return {right_.lines,
+            {columns.first, columns.last, first, std::min(first + depth_, steps_)},
+            p.rows.count() * p.columns.count() * p.steps()};
   }
 
   /// Where the right operand of a piece lies packed; now, if that is its thread's matter.
@@ -222,7 +240,7 @@ class AmxBf16Product {
   PartStore store_;
   int threads_;
   std::int64_t steps_, depth_ = 1, strip_ = 1;
-  bool by_columns_ = false, own_strips_ = false, own_left_ = false;
+  bool asks_ = false, by_columns_ = false, own_strips_ = false, own_left_ = false;
 };
 
 }  // namespace nxd::detail
