@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <array>
 
+#include <nxd/optim/chunk.hpp>
 #include <nxd/optim/weight_precision.hpp>
-#include <nxd/optim/zero1.hpp>
+#include <nxd/tensor/local.hpp>
 
 namespace nxd {
 

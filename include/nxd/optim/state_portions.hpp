@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <nxd/nn/parameter.hpp>
-#include <nxd/optim/zero1.hpp>
+#include <nxd/optim/chunk.hpp>
 #include <nxd/tensor/kernels/sizes.hpp>
 
 namespace nxd {

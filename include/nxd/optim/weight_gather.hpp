@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <span>
 
+#include <nxd/autodiff/redistribute.hpp>
 #include <nxd/comm/made_in_place.hpp>
-#include <nxd/optim/zero1.hpp>
+#include <nxd/optim/chunk.hpp>
 
 namespace nxd {
 

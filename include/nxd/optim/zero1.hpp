@@ -5,7 +5,7 @@
 #include <span>
 
 #include <nxd/autodiff/redistribute.hpp>
-#include <nxd/optim/update.hpp>
+#include <nxd/optim/chunk.hpp>
 
 namespace nxd {
 
@@ -33,15 +33,6 @@ template <class D, class A, class C> inline constexpr bool awaits_sum<PartialSha
 template <class P, class... As>
 inline constexpr bool is_whole_but_for =
     !awaits_sum<P> || detail::axis_among<typename P::axis, As...>;
-
-/// The part of a parameter whose optimizer state a rank holds: `count` elements of its flat part,
-/// from `first` on. Every rank has room for `room`.
-struct Chunk {
-  std::int64_t first = 0;
-  std::int64_t count = 0;
-  std::int64_t room = 0;
-  bool operator==(Chunk const&) const = default;
-};
 
 /// What an optimizer's gradient must look like, checked where it is handed over.
 template <class G, class... As, class... Ms>
