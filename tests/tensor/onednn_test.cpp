@@ -127,6 +127,17 @@ template <class T> void check_all_operands() {
       }
 }
 
+/// Has products of this thread made by so many; what they were made by before.
+int set_threads([[maybe_unused]] int count) {
+#ifdef _OPENMP
+  auto const before = omp_get_max_threads();
+  omp_set_num_threads(count);
+  return before;
+#else
+  return 1;
+#endif
+}
+
 }  // namespace
 
 TEST_CASE("products by oneDNN are those in double, of any shape, however operands lie") {
@@ -179,17 +190,6 @@ TEST_CASE("what a thread keeps prepared is bounded") {
     REQUIRE(z == one.x.x[0] * one.y.x[0]);
     REQUIRE(prepared() <= 256);
   }
-}
-
-/// Has products of this thread made by so many; what they were made by before.
-static int set_threads([[maybe_unused]] int count) {
-#ifdef _OPENMP
-  auto const before = omp_get_max_threads();
-  omp_set_num_threads(count);
-  return before;
-#else
-  return 1;
-#endif
 }
 
 TEST_CASE("threads multiply beside each other, and inside a parallel region each for itself") {

@@ -31,6 +31,8 @@ template <class World, class Update> class ChunkUpdate {
   /// What the update remembers of every element.
   std::span<std::string_view const> moment_names() const { return nxd::moment_names(update_); }
 
+  WeightPrecision const& precision() const { return precision_; }
+
   /// Weights that are as long as the numbers they are updated in.
   void operator()(State const& s, UpdateStep const& step, T* weights, PieceMade made) const {
     in_pieces(s, {}, [&](auto k, Piece const& piece) {

@@ -46,7 +46,6 @@ template <class Strategy, class World> class Optimizer {
         strategy_(strategy),
         update_(update, precision),
         clip_(clip),
-        precision_(precision),
         along_(detail::line_along(world, axes{})),
         early_sums_(begin_early(world, along_, overlaps.sums)),
         early_gathers_(strategy_.shards_state() && begin_early(world, along_, overlaps.gathers)),
@@ -54,7 +53,7 @@ template <class Strategy, class World> class Optimizer {
     For<B> const purpose(MemoryUse::optimizer_state);
     model.visit([this]<class X>(ParameterInfo const&, Var<X, World> const&, auto) {
       states_.emplace_back(strategy_.chunk(X::local_size(world_.plan), along_), is_short<X>,
-                           precision_, moment_names().size());
+                           update_.precision(), moment_names().size());
     });
   }
 
@@ -77,10 +76,12 @@ template <class Strategy, class World> class Optimizer {
   template <class X> static constexpr bool is_short = !std::same_as<typename X::element, T>;
 
   /// Whether the moments of X are as short as its weights.
-  template <class X> bool has_short_moments() const { return is_short<X> && !precision_.master; }
+  template <class X> bool has_short_moments() const {
+    return is_short<X> && !update_.precision().master;
+  }
 
   /// Whether there are longer weights than the model's: those are the ones to save.
-  bool has_masters() const { return is_short_world && precision_.master; }
+  bool has_masters() const { return is_short_world && update_.precision().master; }
 
   /// The masters become what the model's weights are: after these were set, or read from a file.
   template <class Model> void take_weights(Model const& model) {
@@ -281,7 +282,7 @@ template <class Strategy, class World> class Optimizer {
   template <class X>
   std::vector<Run> runs_of(ParameterInfo const& info, Chunk const& chunk, auto matrix) const {
     std::vector<Run> runs;
-    if (precision_.rounding == Rounding::nearest) return runs;
+    if (update_.precision().rounding == Rounding::nearest) return runs;
     auto const all = portions<X>(info, world_.plan, world_.rank(), matrix);
     for (auto const& p : chunk_portions(all, chunk)) add_runs(runs, p);
     std::ranges::sort(runs, {}, &Run::offset);
@@ -300,7 +301,6 @@ template <class Strategy, class World> class Optimizer {
   [[no_unique_address]] Strategy strategy_;
   ChunkUpdate<World, Update> update_;
   Clip clip_;
-  WeightPrecision precision_;
   Line along_;
   bool early_sums_, early_gathers_;
   std::vector<State> states_;

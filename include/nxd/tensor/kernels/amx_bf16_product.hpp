@@ -21,16 +21,13 @@ class AmxBf16Product {
       : left_(left), right_(right), store_(store), threads_(threads), steps_(left.lines.steps()) {
     own_left_ = left_.packed == nullptr && !left_.lines.by_rows();
     auto const rows = left_.lines.panels(), columns = right_.lines.panels();
-    // Each thread its rows, the same in every product of so many. Or its columns, if there are too
-    // few rows, or if it can pack them by itself: sums that wait for more would have it done again.
-    auto const packs = [&] {
-      return right_.packed == nullptr && !own_left_ && (whole() || asks_) &&
-             (rows < threads_ || parts_of(columns, strip_) >= threads_);
-    };
     asks_ = rows > 0 && rows <= few_panels && steps_ > 0 &&
             (right_.lines.by_rows() || steps_ > deepest);
     choose_parts(rows);
-    own_strips_ = packs();
+    // Each thread its rows, the same in every product of so many. Or its columns, if there are too
+    // few rows, or if it can pack them by itself: sums that wait for more would have it done again.
+    own_strips_ = right_.packed == nullptr && !own_left_ && (whole() || asks_) &&
+                  (rows < threads_ || parts_of(columns, strip_) >= threads_);
     by_columns_ = own_strips_ || rows < threads_;
     if (own_strips_ || !asks_) return;
     asks_ = false;

@@ -50,13 +50,10 @@ struct SimdProduct {
     if (p.columns.z != 1 && p.columns.extent != 1) p = detail::turned(p);
     if (!detail::is_matrix_product(p)) return false;
     auto const m = p.rows.extent, n = p.columns.extent, k = p.summed.extent;
-    auto const side = [k](std::int64_t line, std::int64_t summed) {
-      return summed == 1 || k == 1 ? FloatOperand{nullptr, line, 1}
-                                   : FloatOperand{nullptr, 1, summed};
-    };
+    auto const left = operand(nullptr, p.rows.x, p.summed.x, k);
+    auto const right = operand(nullptr, p.columns.y, p.summed.y, k);
     return by_tiles(m, n, k) ||
-           product_maker(product_class(m, n, k, side(p.rows.x, p.summed.x),
-                                       side(p.columns.y, p.summed.y))) == ProductMaker::avx512;
+           product_maker(product_class(m, n, k, left, right)) == ProductMaker::avx512;
   }
 
   /// z[m, n] = alpha x[m, k] y[n, k], or z += it, by whoever is to.
@@ -79,18 +76,20 @@ struct SimdProduct {
   }
 
  private:
+  /// An operand as it lies: from a line to the next, and along the sum.
+  static FloatOperand operand(float const* at, std::int64_t line, std::int64_t summed,
+                              std::int64_t k) {
+    return summed == 1 || k == 1 ? FloatOperand{at, line, 1} : FloatOperand{at, 1, summed};
+  }
+
   static void gemm(Product const& p, float const* x, float const* y, float* z, bool accumulate) {
     auto const m = p.rows.extent, n = p.columns.extent, k = p.summed.extent;
-    bool const x_rows = p.summed.x == 1 || k == 1, y_columns = !(p.summed.y == 1 || k == 1);
+    auto const left = operand(x, p.rows.x, p.summed.x, k);
+    auto const right = operand(y, p.columns.y, p.summed.y, k);
     if (by_tiles(m, n, k))
       return AmxProduct::multiply<Bf16Terms::two>(
-          m, n, k,
-          x_rows ? AmxProduct::Operand{x, p.rows.x, 1} : AmxProduct::Operand{x, 1, p.summed.x},
-          y_columns ? AmxProduct::Operand{y, 1, p.summed.y}
-                    : AmxProduct::Operand{y, p.columns.y, 1},
-          z, p.rows.z, accumulate);
-    auto const left = x_rows ? FloatOperand{x, p.rows.x, 1} : FloatOperand{x, 1, p.summed.x};
-    auto const right = y_columns ? FloatOperand{y, 1, p.summed.y} : FloatOperand{y, p.columns.y, 1};
+          m, n, k, {left.at, left.line_stride, left.k_stride},
+          {right.at, right.line_stride, right.k_stride}, z, p.rows.z, accumulate);
     multiply_by(product_maker(product_class(m, n, k, left, right)), m, n, k, left, right,
                 {z, p.rows.z, 1, accumulate});
   }
