@@ -195,7 +195,7 @@ TEST_CASE("A table of products comes back from its text, and is read strictly") 
   };
   auto const any = names_of(ProductForm{})[0];
   CHECK(refused([](auto& all) { all["version"] = std::int64_t{1}; }) ==
-        "t.json: version: is not 2");
+        "t.json: version: is not 3");
   CHECK(refused([](auto& all) { all.erase("processor"); }) == "t.json: has no 'processor'");
   CHECK(refused([](auto& all) {
           all["processor"] = std::string("abacus");
@@ -212,7 +212,7 @@ TEST_CASE("A table of products comes back from its text, and is read strictly") 
         if (c.ends_with(", bf16") == (type == ProductType::bf16)) m.value = std::string(name);
     });
   };
-  CHECK(maker(ProductType::bf16, "avx512").ends_with(", bf16: is not openblas or onednn"));
+  CHECK(maker(ProductType::bf16, "avx512") == "taken");
   CHECK(maker(ProductType::bf16, "openblas") == "taken");
   for (auto const type : {ProductType::fp32, ProductType::bf16}) {
     auto const said = maker(type, "onednn");

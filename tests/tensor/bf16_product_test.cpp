@@ -3,6 +3,9 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -109,11 +112,27 @@ struct Case {
   static double number(bf16 x) { return static_cast<double>(to_float(x)); }
 };
 
-/// Without tiles, while this lives.
-struct NoAmx {
-  NoAmx() { amx_wanted() = false; }
-  ~NoAmx() { amx_wanted() = true; }
-};
+/// Calls `test(by_tiles)` with products by each of their makers that this processor can be.
+void by_each_maker(auto const& test) {
+  auto const kept = product_table();
+  for (auto const whom : {"AMX", "AVX-512", "OpenBLAS"}) {
+    INFO("by " << std::string(whom));
+    bool const by_vectors = std::string_view(whom) == "AVX-512";
+    amx_wanted() = std::string_view(whom) == "AMX";
+    for (std::size_t i = 0; i < ProductTable::size; ++i)
+      product_table()[i] = by_vectors ? ProductMaker::avx512 : ProductMaker::openblas;
+    auto const m = by_rows(nullptr, 64);
+    bool const by_tiles = Bf16Product::is_by_tiles(64, 64, 64, m, m);
+    if (amx_wanted() && !has_amx())
+      MESSAGE("skipped: this machine has no AMX with bf16");
+    else if (by_vectors && !by_tiles)
+      MESSAGE("skipped: this machine has no AVX-512 with bf16");
+    else
+      test(by_tiles);
+  }
+  amx_wanted() = true;
+  product_table() = kept;
+}
 
 template <class T> void check_all_forms(Size size, std::int64_t gap) {
   for (int lie = 0; lie < 4; ++lie) {
@@ -140,21 +159,46 @@ void check_sizes() {
   }
 }
 
+/// The results of one product, its operands however they lie, packed before or not, and with any
+/// number of threads.
+std::vector<std::vector<float>> all_results(Size const& size) {
+  auto const [m, n, k] = size;
+  auto const threads = omp_get_max_threads();
+  std::vector<std::vector<float>> results;
+  Case const plain(size, 0);
+  for (int lie = 0; lie < 4; ++lie) {
+    Case c(size, lie);
+    for (std::int64_t l = 0; l < k; ++l) {
+      for (std::int64_t i = 0; i < m; ++i)
+        c.x.numbers[c.x.place(i, l)] = plain.x.numbers[plain.x.place(i, l)];
+      for (std::int64_t j = 0; j < n; ++j)
+        c.y.numbers[c.y.place(j, l)] = plain.y.numbers[plain.y.place(j, l)];
+    }
+    PackedOperand left(OperandSide::left), right(OperandSide::right);
+    left.pack(m, k, c.x());
+    right.pack(n, k, c.y());
+    for (int const count : {1, 2, 3}) {
+      omp_set_num_threads(count);
+      for (int packed = 0; packed < 4; ++packed) {
+        std::vector<float> z(at(m * n), std::numeric_limits<float>::quiet_NaN());
+        Bf16Product::multiply(m, n, k, packed % 2 == 1 ? Bf16Source(left) : c.x(),
+                              packed >= 2 ? Bf16Source(right) : c.y(), StoreProduct{z.data(), n});
+        results.push_back(std::move(z));
+      }
+    }
+  }
+  omp_set_num_threads(threads);
+  return results;
+}
+
 }  // namespace
 
 TEST_CASE("products of bf16 are as near as rounding allows, however their operands lie") {
-  check_sizes();
-}
-
-TEST_CASE("without AMX they are too") {
-  NoAmx const no_amx;
-  CHECK(!has_amx());
-  check_sizes();
+  by_each_maker([](bool) { check_sizes(); });
 }
 
 TEST_CASE("gradients accumulate in fp32, a residual or a bias is added before the one rounding") {
-  for (bool const amx : {true, false}) {
-    amx_wanted() = amx;
+  by_each_maker([&](bool) {
     Case const c({70, 90, 130}, 3, 1);
     auto const before = [&] {
       auto v = c.result(0.f);
@@ -181,13 +225,11 @@ TEST_CASE("gradients accumulate in fp32, a residual or a bias is added before th
         same = same && biased[place] == plain[place] + to_float(residual[at(j)]);
       }
     CHECK(same);
-  }
-  amx_wanted() = true;
+  });
 }
 
 TEST_CASE("nothing summed is zero, nothing is added, and no rows are no work") {
-  for (bool const amx : {true, false}) {
-    amx_wanted() = amx;
+  by_each_maker([&](bool) {
     Case const c({40, 50, 0}, 0);
     std::vector<float> z(at(40 * 50), 7.f);
     c.multiply(accumulate_into(z.data(), 50));
@@ -198,16 +240,14 @@ TEST_CASE("nothing summed is zero, nothing is added, and no rows are no work") {
     Case({0, 50, 60}, 0).multiply(StoreProduct{z.data(), 50});
     Case({50, 0, 60}, 3).multiply(StoreProduct{z.data(), 50});
     CHECK(std::ranges::all_of(z, [](float v) { return v == 7.f; }));
-  }
-  amx_wanted() = true;
+  });
 }
 
 TEST_CASE("what is not finite stays so, where it counts and nowhere else") {
   auto const infinity = std::numeric_limits<float>::infinity();
-  for (bool const amx : {true, false})
+  by_each_maker([&](bool) {
     for (auto const bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()})
       for (int lie = 0; lie < 4; ++lie) {
-        amx_wanted() = amx;
         Case c({37, 45, 50}, lie);
         c.x.numbers[c.x.place(33, 49)] = to_bf16(bad);
         std::vector<bf16> z(at(37 * 45));
@@ -223,68 +263,65 @@ TEST_CASE("what is not finite stays so, where it counts and nowhere else") {
               REQUIRE(value == (c.y(j, 49) > 0 ? bad : -bad));
           }
       }
-  amx_wanted() = true;
+  });
 }
 
-TEST_CASE("on AMX bits depend neither on threads, nor on how operands lie, nor on packing before") {
-  if (!has_amx()) {
-    MESSAGE("skipped: this machine has no AMX with bf16");
-    return;
-  }
-  auto const threads = omp_get_max_threads();
-  for (auto const& size :
-       {Size{133, 300, 129}, Size{70, 600, 1100}, Size{600, 40, 2100}, Size{70, 1100, 2100}}) {
-    auto const [m, n, k] = size;
-    std::vector<std::vector<float>> results;
-    Case const plain(size, 0);
-    for (int lie = 0; lie < 4; ++lie) {
-      Case c(size, lie);
-      for (std::int64_t l = 0; l < k; ++l) {
-        for (std::int64_t i = 0; i < m; ++i)
-          c.x.numbers[c.x.place(i, l)] = plain.x.numbers[plain.x.place(i, l)];
-        for (std::int64_t j = 0; j < n; ++j)
-          c.y.numbers[c.y.place(j, l)] = plain.y.numbers[plain.y.place(j, l)];
-      }
-      PackedOperand left(OperandSide::left), right(OperandSide::right);
-      left.pack(m, k, c.x());
-      right.pack(n, k, c.y());
-      for (int const count : {1, 2, 3}) {
-        omp_set_num_threads(count);
-        for (int packed = 0; packed < 4; ++packed) {
-          std::vector<float> z(at(m * n), std::numeric_limits<float>::quiet_NaN());
-          Bf16Product::multiply(m, n, k, packed % 2 == 1 ? Bf16Source(left) : c.x(),
-                                packed >= 2 ? Bf16Source(right) : c.y(), StoreProduct{z.data(), n});
-          results.push_back(std::move(z));
-        }
-      }
+TEST_CASE(
+    "by tiles bits depend neither on threads, nor on how operands lie, nor on packing before") {
+  by_each_maker([](bool by_tiles) {
+    if (!by_tiles) return;
+    for (auto const& size :
+         {Size{133, 300, 129}, Size{70, 600, 1100}, Size{600, 40, 2100}, Size{70, 1100, 2100}}) {
+      auto const results = all_results(size);
+      CHECK(std::ranges::all_of(results, [&](auto const& z) { return z == results.front(); }));
     }
-    CHECK(std::ranges::all_of(results, [&](auto const& z) { return z == results.front(); }));
-  }
-  omp_set_num_threads(threads);
+  });
 }
 
-TEST_CASE("tiles that are loaded where they lie give the same bits as packed ones") {
+TEST_CASE("by tiles some rows or columns of a product have the bits of all") {
+  by_each_maker([](bool by_tiles) {
+    if (!by_tiles) return;
+    auto const [m, n, k] = Size{150, 110, 2100};
+    Case const c({m, n, k}, 2);
+    std::vector<float> all(at(m * n)), pieces(all);
+    Bf16Product::multiply(m, n, k, c.x(), c.y(), StoreProduct{all.data(), n});
+    for (auto const& [first, last] :
+         {std::pair<std::int64_t, std::int64_t>{0, 5}, {5, 48}, {48, m}})
+      Bf16Product::multiply(last - first, n, k, c.x().from(first, 0), c.y(),
+                            StoreProduct{pieces.data() + first * n, n});
+    CHECK(pieces == all);
+    for (auto const& [first, last] :
+         {std::pair<std::int64_t, std::int64_t>{0, 48}, {48, 55}, {55, n}})
+      Bf16Product::multiply(m, last - first, k, c.x(), c.y().from(first, 0),
+                            StoreProduct{pieces.data() + first, n});
+    CHECK(pieces == all);
+  });
+}
+
+TEST_CASE("rows that are multiplied where they lie give the same bits as packed ones") {
   // Rows of whole cache lines, the last panel not whole; one and several parts of the sums.
-  for (auto const& size : {Size{70, 45, 96}, Size{100, 70, 2560}}) {
-    Case const c(size, 2);
-    auto const [m, n, k] = size;
-    detail::AmxScratch memory;
-    auto* const x = reinterpret_cast<bf16*>(memory.at_least(at(m * (k + 32) * 2)));
-    for (std::int64_t i = 0; i < m; ++i)
-      for (std::int64_t l = 0; l < k; ++l) x[i * (k + 32) + l] = c.x.numbers[c.x.place(i, l)];
-    auto packed = c.result(0.f), lying = packed;
-    c.multiply(StoreProduct{packed.data() + 1, n});
-    Bf16Product::multiply(m, n, k, by_rows(x, k + 32), c.y(), StoreProduct{lying.data() + 1, n});
-    CHECK(lying == packed);
-    CHECK(c.error(lying, c.result(0.f)) <= 1);
-  }
+  by_each_maker([](bool by_tiles) {
+    if (!by_tiles) return;
+    for (auto const& size : {Size{70, 45, 96}, Size{100, 70, 2560}}) {
+      Case const c(size, 2);
+      auto const [m, n, k] = size;
+      detail::AmxScratch memory;
+      auto* const x = reinterpret_cast<bf16*>(memory.at_least(at(m * (k + 32) * 2)));
+      for (std::int64_t i = 0; i < m; ++i)
+        for (std::int64_t l = 0; l < k; ++l) x[i * (k + 32) + l] = c.x.numbers[c.x.place(i, l)];
+      auto packed = c.result(0.f), lying = packed;
+      c.multiply(StoreProduct{packed.data() + 1, n});
+      Bf16Product::multiply(m, n, k, by_rows(x, k + 32), c.y(), StoreProduct{lying.data() + 1, n});
+      CHECK(lying == packed);
+      CHECK(c.error(lying, c.result(0.f)) <= 1);
+    }
+  });
 }
 
 TEST_CASE("a packed weight serves both products of a linear layer, and is packed again in place") {
   constexpr std::int64_t rows = 70, columns = 45, tokens = 33;
   PackedWeight weight;
-  for (bool const amx : {true, false}) {
-    amx_wanted() = amx;
+  by_each_maker([&](bool) {
     for (std::uint64_t step = 0; step < 2; ++step) {
       Operand const w(rows, columns, false, 3, 5 + step);
       Operand const x(tokens, columns, false, 0, 7), dy(tokens, rows, false, 0, 8);
@@ -303,14 +340,12 @@ TEST_CASE("a packed weight serves both products of a linear layer, and is packed
                                             StoreProduct{y.data(), rows}),
                       Error);
     }
-  }
-  amx_wanted() = true;
+  });
 }
 
 TEST_CASE("a batch is its products, one after another") {
   constexpr std::int64_t count = 5, m = 70, n = 64, k = 90;
-  for (bool const amx : {true, false}) {
-    amx_wanted() = amx;
+  by_each_maker([&](bool) {
     Operand const x(count * m, k, false, 0, 1), y(count * k, n, false, 0, 2);
     std::vector<bf16> one(at(count * m * n)), all(one);
     for (std::int64_t i = 0; i < count; ++i)
@@ -320,6 +355,5 @@ TEST_CASE("a batch is its products, one after another") {
     Bf16Product::multiply_batch({count, m * k, k * n, m * n}, m, n, k, x(), by_columns(y().at, n),
                                 StoreProduct{all.data(), n});
     CHECK(one == all);
-  }
-  amx_wanted() = true;
+  });
 }

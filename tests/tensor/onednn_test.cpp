@@ -226,24 +226,30 @@ TEST_CASE("threads multiply beside each other, and inside a parallel region each
   set_threads(threads);
 }
 
-TEST_CASE("without a table, thin products of bf16 are oneDNN's where they are not for tiles") {
-  for (std::size_t i = 0; i < ProductTable::size; ++i) {
-    auto const c = ProductTable::at(i);
-    bool const thin = c.m == ProductLength::low || c.n == ProductLength::low;
-    REQUIRE((product_maker(c) == ProductMaker::onednn) ==
-            (c.type == ProductType::bf16 && thin && has_avx512_bf16()));
+TEST_CASE(
+    "without a table, none are oneDNN's, and thin ones of bf16 where vectors of it are slow") {
+  for (bool const slow : {false, true}) {
+    product_table() = slow ? ProductTable::of_slow_bf16() : ProductTable();
+    for (std::size_t i = 0; i < ProductTable::size; ++i) {
+      auto const c = ProductTable::at(i);
+      bool const thin = c.m == ProductLength::low || c.n == ProductLength::low;
+      REQUIRE((product_maker(c) == ProductMaker::onednn) ==
+              (slow && c.type == ProductType::bf16 && thin && has_avx512_bf16()));
+    }
   }
+  product_table() = ProductTable();
 }
 
-TEST_CASE("it is measured wherever it can be, in bf16 only where there are no tiles") {
+TEST_CASE("it is measured wherever it can be, in bf16 only where there is no AMX") {
   for (bool const tiles : {false, true}) {
     amx_wanted() = tiles;
     for (std::size_t i = 0; i < ProductTable::size; ++i) {
       auto const c = ProductTable::at(i);
       std::vector<ProductMaker> wanted{ProductMaker::openblas};
-      if (c.type == ProductType::fp32 && has_avx512()) wanted.push_back(ProductMaker::avx512);
-      if (c.type == ProductType::fp32 || has_avx512_bf16()) wanted.push_back(ProductMaker::onednn);
-      if (c.type == ProductType::bf16 && (has_amx() || !has_avx512_bf16())) wanted.clear();
+      bool const floats = c.type == ProductType::fp32;
+      if (floats ? has_avx512() : has_avx512_bf16()) wanted.push_back(ProductMaker::avx512);
+      if (floats || has_avx512_bf16()) wanted.push_back(ProductMaker::onednn);
+      if (!floats && (has_amx() || !has_avx512_bf16())) wanted.clear();
       REQUIRE(detail::makers_to_measure(c) == wanted);
     }
   }

@@ -4,8 +4,8 @@
 #include <limits>
 #include <utility>
 
-#include <nxd/tensor/kernels/amx_bf16_pack.hpp>
 #include <nxd/tensor/kernels/amx_tiles.hpp>
+#include <nxd/tensor/kernels/bf16_pack.hpp>
 #include <nxd/tensor/kernels/sizes.hpp>
 #include <nxd/tensor/kernels/wide.hpp>
 

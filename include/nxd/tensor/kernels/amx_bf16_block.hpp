@@ -1,132 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
-
-#include <nxd/tensor/kernels/amx_bf16_pack.hpp>
 #include <nxd/tensor/kernels/amx_tiles.hpp>
-#include <nxd/tensor/kernels/product_store.hpp>
+#include <nxd/tensor/kernels/bf16_block.hpp>
 
 #if defined(__x86_64__)
 namespace nxd::detail {
 
-inline constexpr std::int64_t block_floats = panel_lines * panel_lines;
+/// Blocks of a product of bf16 by AMX.
+struct AmxBlocks {
+  using Unit = AmxTiles;
+  /// What stays in a cache of 2 MiB: a strip of the right operand, sums that wait for more.
+  static constexpr std::int64_t strip_bytes = std::int64_t{1280} << 10;
+  static constexpr std::int64_t sums_bytes = std::int64_t{512} << 10;
 
-/// Stores a finished block while the next one is made: by then it has come from the tiles, and the
-/// vector units are idle.
-class LateStore {
- public:
-  explicit LateStore(PartStore store) : store_(store) {}
-
-  void later(ProductPart const& part) { part_ = part, waiting_ = true; }
-  void now() {
-    if (waiting_) store_.wide(store_.store, part_);
-    waiting_ = false;
-  }
-
- private:
-  PartStore store_;
-  ProductPart part_{};
-  bool waiting_ = false;
-};
-
-/// Where the left tiles of a panel are: packed, or where the matrix lies.
-struct LeftTiles {
-  std::byte const* at;
-  std::int64_t row_bytes = 64, lower = tile_bytes, step = step_bytes;  ///< bytes to the next one
-};
-
-/// Tiles of a left panel that lie in memory and are wanted soon. They are asked for line by line
-/// while others are multiplied: hardware sees no order in 32 rows at a time.
-class TilesAhead {
- public:
-  TilesAhead() = default;
-  TilesAhead(LeftTiles const& x, std::int64_t steps)
-      : at_(x.at), row_bytes_(x.row_bytes), lines_(steps * panel_lines) {}
-
-  /// The next `count` cache lines.
-  void ask(std::int64_t count) {
-    if (line_ >= lines_) return;
-    for (auto last = std::min(lines_, line_ + count); line_ < last; ++line_)
-      __builtin_prefetch(at_ + line_ % panel_lines * row_bytes_ + line_ / panel_lines * 64, 0, 2);
-  }
-
- private:
-  std::byte const* at_ = nullptr;
-  std::int64_t row_bytes_ = 0, lines_ = 0, line_ = 0;
-};
-
-/// A part of an operand that is packed soon: its memory is asked for, line by line, while another
-/// part is multiplied.
-class PartAhead {
- public:
-  PartAhead() = default;
-  /// @param steps of the tiles, until it is wanted
-  PartAhead(Bf16Lines const& x, PackPart const& part, std::int64_t steps) {
-    auto const panels = part.last_panel - part.first_panel,
-               depth = part.last_step - part.first_step;
-    at_ = reinterpret_cast<std::byte const*>(
-        x.from.from(part.first_panel * panel_lines, part.first_step * step_depth).at);
-    row_bytes_ = 2 * (x.by_rows() ? x.from.line_stride : x.from.k_stride);
-    width_ = x.by_rows() ? depth : panels;
-    left_ = panel_lines * panels * depth;
-    at_a_time_ = parts_of(left_, steps);
-  }
-
-  /// So many cache lines that all are asked for in time.
-  void ask() {
-    auto const count = std::min(left_, at_a_time_);
-    left_ -= count;
-    for (std::int64_t i = 0; i < count; ++i) {
-      __builtin_prefetch(at_ + column_ * 64, 0, 2);
-      if (++column_ == width_) column_ = 0, at_ += row_bytes_;
+  /// block[32, 32] (+)= a panel times a panel, `steps` deep.
+  [[gnu::target("amx-bf16,avx512bf16")]] static void multiply(LeftTiles const& x,
+                                                              std::byte const* right,
+                                                              std::int64_t steps,
+                                                              BlockSums const& sums,
+                                                              Meanwhile const& meanwhile) {
+    constexpr auto bytes = panel_lines * 4;
+    auto* const lower = sums.at + tile_lines * panel_lines;
+    asm volatile("" ::: "memory");
+    if (sums.adds) {
+      _tile_loadd(0, sums.at, bytes);
+      _tile_loadd(1, sums.at + tile_lines, bytes);
+      _tile_loadd(2, lower, bytes);
+      _tile_loadd(3, lower + tile_lines, bytes);
+    } else {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
     }
+    auto const* left = x.at;
+    auto const second = tile_lines * x.row_bytes;
+    for (std::int64_t step = 0; step < steps; ++step, left += x.step, right += step_bytes) {
+      // Each tile is loaded just before its first product: loads and products overlap.
+      _tile_loadd(6, right, 64);
+      _tile_loadd(4, left, x.row_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(7, right + tile_bytes, 64);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, left + second, x.row_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+      if (step == 1) meanwhile.last.now();
+      meanwhile.ask();
+    }
+    _tile_stored(0, sums.at, bytes);
+    _tile_stored(1, sums.at + tile_lines, bytes);
+    _tile_stored(2, lower, bytes);
+    _tile_stored(3, lower + tile_lines, bytes);
+    asm volatile("" ::: "memory");
   }
-
- private:
-  std::byte const* at_ = nullptr;
-  std::int64_t row_bytes_ = 0, width_ = 0, column_ = 0, left_ = 0, at_a_time_ = 0;
 };
-
-/// block[32, 32] (+)= a panel times a panel, `steps` deep; the last block is stored on the way.
-[[gnu::target("amx-bf16,avx512bf16")]] inline void multiply_block(
-    LeftTiles const& x, std::byte const* right, std::int64_t steps, float* block, bool accumulate,
-    LateStore& last, TilesAhead& ahead, PartAhead& next) {
-  constexpr auto bytes = panel_lines * 4;
-  auto* const lower = block + tile_lines * panel_lines;
-  asm volatile("" ::: "memory");
-  if (accumulate) {
-    _tile_loadd(0, block, bytes);
-    _tile_loadd(1, block + tile_lines, bytes);
-    _tile_loadd(2, lower, bytes);
-    _tile_loadd(3, lower + tile_lines, bytes);
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
-  auto const* left = x.at;
-  for (std::int64_t step = 0; step < steps; ++step, left += x.step, right += step_bytes) {
-    // Each tile is loaded just before its first product: loads and products overlap.
-    _tile_loadd(6, right, 64);
-    _tile_loadd(4, left, x.row_bytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, right + tile_bytes, 64);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, left + x.lower, x.row_bytes);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-    if (step == 1) last.now();
-    ahead.ask(4);
-    next.ask();
-  }
-  _tile_stored(0, block, bytes);
-  _tile_stored(1, block + tile_lines, bytes);
-  _tile_stored(2, lower, bytes);
-  _tile_stored(3, lower + tile_lines, bytes);
-  asm volatile("" ::: "memory");
-}
 
 }  // namespace nxd::detail
 #endif

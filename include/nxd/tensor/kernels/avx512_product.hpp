@@ -111,8 +111,12 @@ class Avx512Product {
   }
 
   /// Whether rows of the left operand may be multiplied as they lie. Not by several threads: no
-  /// gain was seen there, of this or of asking ahead.
-  bool lies() const { return threads_ == 1 && x_.k_stride == 1; }
+  /// gain was seen there, of this or of asking ahead. Nor where all rows meet in one set of a
+  /// first-level cache, which has ways for eight of them, or for twelve.
+  bool lies() const {
+    constexpr std::int64_t set_floats = 1024;
+    return threads_ == 1 && x_.k_stride == 1 && x_.line_stride % set_floats != 0;
+  }
 
   /// All of the left operand, if that is worth it, else null.
   float const* packed_left() const {

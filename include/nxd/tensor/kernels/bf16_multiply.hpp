@@ -32,7 +32,10 @@ struct Bf16Multiply {
   /// See `SimdProduct::has_alike_pieces`.
   static bool has_alike_pieces(Product p) {
     if (p.columns.z != 1 && p.columns.extent != 1) p = detail::turned(p);
-    return has_amx() && detail::is_matrix_product(p) && !detail::sums_outside(p);
+    if (!detail::is_matrix_product(p) || detail::sums_outside(p)) return false;
+    auto const left = operand(nullptr, p.rows.x, p.summed.x),
+               right = operand(nullptr, p.columns.y, p.summed.y);
+    return Bf16Product::is_by_tiles(p.rows.extent, p.columns.extent, p.summed.extent, left, right);
   }
 
  private:

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/tensor/kernels/amx_bf16_block.hpp>
+#include <nxd/tensor/kernels/bf16_block.hpp>
 
 #if defined(__x86_64__)
 namespace nxd::detail {
 
 /// An operand of a product by tiles: packed whole, or as it lies.
-struct AmxBf16Side {
+struct Bf16Side {
   Bf16Lines lines;
   std::byte const* packed;  ///< null if it is not
 };
 
 /// Products of bf16 by tiles, sums in fp32. A strip of columns of the right operand is packed and
 /// stays in a second-level cache; all panels of the left one pass by, as they lie in memory where
-/// its rows can be tiles. The order of sums depends on k alone.
-class AmxBf16Product {
+/// its rows can be tiles. `Blocks`, `AmxBlocks` or `Avx512Blocks`, makes a block of 32 by 32 of two
+/// panels. The order of sums depends on k alone.
+template <class Blocks> class Bf16TileProduct {
  public:
-  AmxBf16Product(AmxBf16Side const& left, AmxBf16Side const& right, PartStore store, int threads)
+  Bf16TileProduct(Bf16Side const& left, Bf16Side const& right, PartStore store, int threads)
       : left_(left), right_(right), store_(store), threads_(threads), steps_(left.lines.steps()) {
     own_left_ = left_.packed == nullptr && !left_.lines.by_rows();
     auto const rows = left_.lines.panels(), columns = right_.lines.panels();
@@ -51,9 +52,7 @@ class AmxBf16Product {
   static constexpr std::int64_t block_bytes = block_floats * 4;
   /// Steps that are summed at a time. More is better than to write sums and to read them again.
   static constexpr std::int64_t deepest = 64;
-  /// What stays in a cache of 2 MiB: a strip of the right operand, sums that wait for more.
-  static constexpr std::int64_t strip_bytes = std::int64_t{1280} << 10;
-  static constexpr std::int64_t sums_bytes = std::int64_t{512} << 10;
+  static constexpr auto strip_bytes = Blocks::strip_bytes, sums_bytes = Blocks::sums_bytes;
   /// Of no more rows than these, parts of the right operand are asked for ahead.
   static constexpr std::int64_t few_panels = 16, shallow = 12;
   static constexpr std::int64_t asked_bytes = std::int64_t{512} << 10;
@@ -80,7 +79,7 @@ class AmxBf16Product {
   }
 
   /// Where an operand is packed whole.
-  template <int which> static std::byte* room(AmxBf16Side& x) {
+  template <int which> static std::byte* room(Bf16Side& x) {
     auto* const at = scratch<which>().at_least(size(x.lines.packed_bytes()));
     x.packed = at;
     return at;
@@ -92,7 +91,7 @@ class AmxBf16Product {
     Panels rows{0, left_.lines.panels()}, columns{0, right_.lines.panels()};
     (by_columns_ ? columns : rows) = (by_columns_ ? columns : rows).share(thread, threads_);
     if (rows.count() == 0 || columns.count() == 0) return;
-    AmxTiles const tiles;
+    [[maybe_unused]] typename Blocks::Unit const unit;
     auto const strip = even_length(columns.count(), strip_);
     auto const most = std::max<std::int64_t>(1, sums_bytes / (strip * block_bytes));
     auto height = whole() ? rows.count() : even_length(rows.count(), most);
@@ -155,8 +154,8 @@ class AmxBf16Product {
       auto const stored = part(row, column, block);
       bool const ends = p.last == steps_;
       if (ends && store_.ask != nullptr) store_.ask(store_.store, stored);
-      multiply_block(left, p.right + (column - p.columns.first) * p.right_bytes, p.steps(), block,
-                     p.first > 0, last, ahead, soon);
+      Blocks::multiply(left, p.right + (column - p.columns.first) * p.right_bytes, p.steps(),
+                       {block, stored.rows, p.first > 0}, {last, ahead, soon});
       last.now();
       if (ends) last.later(stored);
     }
@@ -204,7 +203,7 @@ class AmxBf16Product {
   LeftTiles tiles_in_memory(Piece const& p, std::int64_t row) const {
     auto const bytes = 2 * left_.lines.from.line_stride;
     auto const from = left_.lines.from.from(row * panel_lines, p.first * step_depth);
-    return {reinterpret_cast<std::byte const*>(from.at), bytes, tile_lines * bytes, 64};
+    return {reinterpret_cast<std::byte const*>(from.at), bytes, 64};
   }
 
   /// What comes after a row of blocks, if it comes from far.
@@ -233,7 +232,7 @@ class AmxBf16Product {
             panel_lines};
   }
 
-  AmxBf16Side left_, right_;
+  Bf16Side left_, right_;
   PartStore store_;
   int threads_;
   std::int64_t steps_, depth_ = 1, strip_ = 1;

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <nxd/core/expects.hpp>
-#include <nxd/tensor/kernels/amx_bf16_product.hpp>
+#include <nxd/tensor/kernels/bf16_pack.hpp>
 
 namespace nxd {
 
 /// An operand laid out as the tiles of one side of a product read it: packed once, used in many
 /// products. Its memory stays for the next `pack`. The matrix that it was packed from must outlive
-/// it unchanged: without AMX nothing is packed, and products read the matrix itself.
+/// it unchanged: where nothing multiplies tiles, nothing is packed, and products read the matrix
+/// itself.
 class PackedOperand {
  public:
   explicit PackedOperand(OperandSide side) : side_(side) {}
@@ -17,7 +18,7 @@ class PackedOperand {
   void pack(std::int64_t lines, std::int64_t k, Bf16Operand x) {
     from_ = x, lines_ = lines, k_ = k, packed_ = nullptr;
 #if defined(__x86_64__)
-    if (!has_amx()) return;
+    if (!has_amx() && !has_avx512_bf16()) return;
     detail::Bf16Lines const all{x, lines, k};
     auto* const room = memory_.at_least(static_cast<std::size_t>(all.packed_bytes()));
     auto const threads = detail::product_threads(lines * k * 32);

@@ -5,6 +5,9 @@
 
 #include <cblas.h>
 
+#include <nxd/tensor/kernels/amx_bf16_block.hpp>
+#include <nxd/tensor/kernels/avx512_bf16_block.hpp>
+#include <nxd/tensor/kernels/bf16_tile_product.hpp>
 #include <nxd/tensor/kernels/packed_operand.hpp>
 #include <nxd/tensor/kernels/product_table.hpp>
 
@@ -23,11 +26,12 @@ struct ProductBatch {
 ///     Bf16Product::multiply(T, K, N, by_rows(dy, N), by_columns(w, K), StoreProduct{dx, K});
 ///     Bf16Product::multiply(N, K, T, by_columns(dy, N), by_columns(x, K), accumulate_into(dw, K));
 ///
-/// On AMX each operand is packed into tiles, results depend neither on the number of threads nor on
-/// how operands lie, and what is below 1.2e-38 counts as zero. A `PackedOperand` takes an operand's
-/// place where it is used more than once: `weight.forward` and `weight.backward` of a
-/// `PackedWeight` for by_rows(w, K) and by_columns(w, K). Without AMX products are made by whom
-/// `product_table()` says: oneDNN, or OpenBLAS, for which operands become floats block by block.
+/// On AMX, and on AVX-512 with bf16, each operand is packed into tiles, results depend neither on
+/// the number of threads nor on how operands lie, and what is below 1.2e-38 counts as zero. A
+/// `PackedOperand` takes an operand's place where it is used more than once: `weight.forward` and
+/// `weight.backward` of a `PackedWeight` for by_rows(w, K) and by_columns(w, K). Without AMX
+/// products are made by whom `product_table()` says: AVX-512, oneDNN, or OpenBLAS, for which
+/// operands become floats block by block.
 struct Bf16Product {
   /// store(z[m, n]), z = sum over k of x[m, k] y[n, k]: what is written where, and what is done on
   /// the way, is the store's matter (see product_store.hpp). If k is 0, z is zero. 2 m n k FLOPs.
@@ -52,32 +56,52 @@ struct Bf16Product {
     }
   }
 
-  /// The same without tiles, by whoever is to: OpenBLAS or oneDNN.
+  /// The same without AMX, by whoever is to.
   template <ProductStore S>
   static void multiply_by(ProductMaker maker, std::int64_t m, std::int64_t n, std::int64_t k,
-                          Bf16Operand x, Bf16Operand y, S const& store) {
-    without_tiles(maker, m, n, k, x, y, detail::part_store(store),
-                  detail::product_threads(m * n * k));
+                          Bf16Source const& x, Bf16Source const& y, S const& store) {
+    without_amx(maker, m, n, k, x, y, detail::part_store(store),
+                detail::product_threads(m * n * k));
+  }
+
+  /// Whether such a product is one by tiles, each sum of which is taken in one order.
+  static bool is_by_tiles(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Operand x,
+                          Bf16Operand y) {
+    return has_amx() || product_maker(product_class(m, n, k, x, y)) == ProductMaker::avx512;
   }
 
  private:
   static void multiply_with(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Source const& x,
                             Bf16Source const& y, detail::PartStore store, int threads) {
 #if defined(__x86_64__)
-    if (has_amx())
-      return detail::AmxBf16Product({{x.from, m, k}, x.tiles()}, {{y.from, n, k}, y.tiles()}, store,
-                                    threads)
-          .run();
+    if (has_amx()) return by_tiles<detail::AmxBlocks>(m, n, k, x, y, store, threads);
 #endif
-    auto const maker = product_maker(product_class(m, n, k, x.from, y.from));
-    without_tiles(maker, m, n, k, x.from, y.from, store, threads);
+    without_amx(product_maker(product_class(m, n, k, x.from, y.from)), m, n, k, x, y, store,
+                threads);
   }
 
-  static void without_tiles(ProductMaker maker, std::int64_t m, std::int64_t n, std::int64_t k,
-                            Bf16Operand x, Bf16Operand y, detail::PartStore store, int threads) {
-    maker == ProductMaker::onednn ? by_onednn(m, n, k, x, y, store, threads)
-                                  : by_blas(m, n, k, x, y, store, threads);
+  static void without_amx(ProductMaker maker, std::int64_t m, std::int64_t n, std::int64_t k,
+                          Bf16Source const& x, Bf16Source const& y, detail::PartStore store,
+                          int threads) {
+    switch (maker) {
+      case ProductMaker::avx512:
+#if defined(__x86_64__)
+        return by_tiles<detail::Avx512Blocks>(m, n, k, x, y, store, threads);
+#endif
+      case ProductMaker::openblas: return by_blas(m, n, k, x.from, y.from, store, threads);
+      case ProductMaker::onednn: return by_onednn(m, n, k, x.from, y.from, store, threads);
+    }
   }
+
+#if defined(__x86_64__)
+  template <class Blocks>
+  static void by_tiles(std::int64_t m, std::int64_t n, std::int64_t k, Bf16Source const& x,
+                       Bf16Source const& y, detail::PartStore store, int threads) {
+    detail::Bf16TileProduct<Blocks>({{x.from, m, k}, x.tiles()}, {{y.from, n, k}, y.tiles()}, store,
+                                    threads)
+        .run();
+  }
+#endif
 
   /// Blocks of so many rows, columns, and elements of the sums are floats at a time: 14 MiB.
   static constexpr std::int64_t block_rows = 512, block_columns = 1024, block_depth = 2048;
