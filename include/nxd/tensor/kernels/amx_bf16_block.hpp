@@ -55,6 +55,16 @@ struct AmxBlocks {
     _tile_stored(3, lower + tile_lines, bytes);
     asm volatile("" ::: "memory");
   }
+
+  /// The same of panels that are both packed, by as many tiles as are wanted.
+  static void multiply(std::byte const* left, std::byte const* right, std::int64_t steps,
+                       BlockSums const& sums) {
+    constexpr auto one = Bf16Terms::one;
+    auto const multiply = sums.rows <= tile_lines      ? multiply_panels<one, 1, 2>
+                          : sums.columns <= tile_lines ? multiply_panels<one, 2, 1>
+                                                       : multiply_panels<one, 2, 2>;
+    multiply(left, right, steps, sums.at, panel_lines, sums.adds);
+  }
 };
 
 }  // namespace nxd::detail

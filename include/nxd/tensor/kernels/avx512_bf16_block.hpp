@@ -79,30 +79,43 @@ struct Avx512Blocks {
   static constexpr std::int64_t strip_bytes = std::int64_t{512} << 10;
   static constexpr std::int64_t sums_bytes = std::int64_t{256} << 10;
 
-  /// block[32, 32] (+)= a panel times a panel, `steps` deep; as many steps at a time as stay in a
-  /// first-level cache.
-  static void multiply(LeftTiles x, std::byte const* right, std::int64_t steps, BlockSums sums,
-                       Meanwhile const& meanwhile) {
+  /// block[32, 32] (+)= a panel times a panel, `steps` deep.
+  static void multiply(LeftTiles const& x, std::byte const* right, std::int64_t steps,
+                       BlockSums const& sums, Meanwhile const& meanwhile) {
     meanwhile.last.now();
-    do {
-      auto const count = std::min(steps, near_steps);
-      for (std::int64_t row = 0; row < sums.rows; row += most_rows) {
-        auto const rows = std::min(most_rows, sums.rows - row);
-        pair_kernels[static_cast<std::size_t>(rows - 1)](
-            {x.at + row * x.row_bytes, x.row_bytes, x.step}, right, count,
-            {sums.at + row * panel_lines, rows, sums.adds});
-      }
+    multiply_parts(x, right, steps, sums, [&](std::int64_t count) {
       for (std::int64_t step = 0; step < count; ++step) meanwhile.ask();
-      x.at += count * x.step, right += count * step_bytes;
-      sums.adds = true;
-      steps -= count;
-    } while (steps > 0);
+    });
+  }
+
+  /// The same of panels that are both packed.
+  static void multiply(std::byte const* left, std::byte const* right, std::int64_t steps,
+                       BlockSums const& sums) {
+    multiply_parts({left}, right, steps, sums, [](std::int64_t) {});
   }
 
  private:
   static constexpr std::int64_t most_rows = std::ssize(pair_kernels);
   /// Of which 16 KiB of the right panel, and as much of the left one.
   static constexpr std::int64_t near_steps = 8;
+
+  /// As many steps at a time as stay in a first-level cache. Calls `done(steps)` after each part.
+  static void multiply_parts(LeftTiles x, std::byte const* right, std::int64_t steps,
+                             BlockSums sums, auto const& done) {
+    do {
+      auto const count = std::min(steps, near_steps);
+      for (std::int64_t row = 0; row < sums.rows; row += most_rows) {
+        auto const rows = std::min(most_rows, sums.rows - row);
+        pair_kernels[static_cast<std::size_t>(rows - 1)](
+            {x.at + row * x.row_bytes, x.row_bytes, x.step}, right, count,
+            {sums.at + row * panel_lines, rows, sums.columns, sums.adds});
+      }
+      done(count);
+      x.at += count * x.step, right += count * step_bytes;
+      sums.adds = true;
+      steps -= count;
+    } while (steps > 0);
+  }
 };
 
 }  // namespace nxd::detail

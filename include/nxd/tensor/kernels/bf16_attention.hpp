@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/tensor/kernels/amx_attention.hpp>
+#include <nxd/tensor/kernels/amx_bf16_block.hpp>
+#include <nxd/tensor/kernels/avx512_bf16_block.hpp>
 #include <nxd/tensor/kernels/bf16_lines.hpp>
 #include <nxd/tensor/kernels/simd_attention.hpp>
+#include <nxd/tensor/kernels/tile_attention.hpp>
 
 namespace nxd {
 
-/// Attention over bf16, its scores and sums in floats: by tiles on AMX, or else made floats whole.
+/// Attention over bf16, its scores and sums in floats: by tiles on AMX, or on AVX-512 where its
+/// products of bf16 are faster than those of floats, or else made floats whole.
 struct Bf16Attention {
   static void attention(Attention const& s, bf16 const* q, bf16 const* k, bf16 const* v, bf16* out,
                         float* log_sum_exp) {
-#if defined(__x86_64__)
-    if (by_tiles(s)) return detail::AmxAttention(s).forward(q, k, v, out, log_sum_exp);
-#endif
+    if (by_tiles(s, [&](auto const& tiles) { tiles.forward(q, k, v, out, log_sum_exp); })) return;
     auto const queries = s.batch * s.queries * s.heads * s.head_dim;
     auto const keys = s.batch * s.keys * s.kv_heads * s.head_dim;
     auto* const wide = detail::float_space(3, queries);
@@ -24,10 +25,10 @@ struct Bf16Attention {
   static void attention_pull(Attention const& s, bf16 const* q, bf16 const* k, bf16 const* v,
                              bf16 const* out, float const* log_sum_exp, bf16 const* dout, bf16* dq,
                              bf16* dk, bf16* dv) {
-#if defined(__x86_64__)
-    if (by_tiles(s))
-      return detail::AmxAttention(s).backward(q, k, v, out, log_sum_exp, dout, dq, dk, dv);
-#endif
+    if (by_tiles(s, [&](auto const& tiles) {
+          tiles.backward(q, k, v, out, log_sum_exp, dout, dq, dk, dv);
+        }))
+      return;
     auto const queries = s.batch * s.queries * s.heads * s.head_dim;
     auto const keys = s.batch * s.keys * s.kv_heads * s.head_dim;
     auto* const wide = detail::float_space(5, queries + 2 * keys);
@@ -41,8 +42,21 @@ struct Bf16Attention {
   }
 
  private:
-  /// A scale that is not positive would make the largest score the smallest.
-  static bool by_tiles(Attention const& s) { return has_amx() && s.scale > 0; }
+  /// Calls `work(attention)` with one by tiles, where this machine has them. @return whether it has
+  static bool by_tiles(Attention const& s, auto const& work) {
+#if defined(__x86_64__)
+    if (!(s.scale > 0)) return false;  // the largest score would be the smallest
+    if (has_amx())
+      work(detail::TileAttention<detail::AmxBlocks>(s));
+    else if (has_avx512_bf16() && !detail::has_slow_bf16())
+      work(detail::TileAttention<detail::Avx512Blocks>(s));
+    else
+      return false;
+    return true;
+#else
+    return false;
+#endif
+  }
 };
 
 }  // namespace nxd

@@ -33,11 +33,11 @@ struct LeftTiles {
   std::int64_t row_bytes = 64, step = step_bytes;  ///< bytes to the next one
 };
 
-/// Where a block is summed, 32 floats a row: its first `rows` rows, or all; and whether there are
-/// sums already.
+/// Where a block is summed, 32 floats a row; how many rows and columns are wanted, others are
+/// there; and whether there are sums already.
 struct BlockSums {
   float* at;
-  std::int64_t rows;
+  std::int64_t rows, columns;
   bool adds;
 };
 

@@ -155,7 +155,7 @@ template <class Blocks> class Bf16TileProduct {
       bool const ends = p.last == steps_;
       if (ends && store_.ask != nullptr) store_.ask(store_.store, stored);
       Blocks::multiply(left, p.right + (column - p.columns.first) * p.right_bytes, p.steps(),
-                       {block, stored.rows, p.first > 0}, {last, ahead, soon});
+                       {block, stored.rows, stored.columns, p.first > 0}, {last, ahead, soon});
       last.now();
       if (ends) last.later(stored);
     }

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/tensor/kernels/amx_attention_tiles.hpp>
+#include <nxd/tensor/kernels/attention_tiles.hpp>
 
 #if defined(__x86_64__)
 namespace nxd::detail {
 
 /// Attention over bf16 by tiles, its scores and sums in fp32: see `Bf16Attention`. Scores lie
 /// turned, scores[key, query]: what is done to queries is done to lanes, and weights are written as
-/// tiles read them. The order of sums depends on sizes alone. Needs `has_amx()`.
+/// tiles read them. The order of sums depends on sizes alone. `Blocks`, `AmxBlocks` or
+/// `Avx512Blocks`, multiplies panels.
 ///
 /// Memory of a thread, for P keys and Q queries of a head dimension D, rounded up to 32: 4 P D
 /// bytes forward; (14 P + 12 Q) D bytes backward; and 112 KiB.
-class AmxAttention {
+template <class Blocks> class TileAttention {
  public:
-  explicit AmxAttention(Attention const& s) : s_(s) {}
+  explicit TileAttention(Attention const& s) : s_(s) {}
 
   void forward(bf16 const* q, bf16 const* k, bf16 const* v, bf16* out, float* log_sum_exp) const {
     auto const all = s_.batch * s_.heads;
 #pragma omp parallel if (is_worth_threads())
     {
       Forward const room = forward_room();
-      AmxTiles const tiles;
+      [[maybe_unused]] typename Blocks::Unit const unit;
       std::int64_t packed = -1;
 #pragma omp for schedule(static)
       for (std::int64_t i = 0; i < all; ++i) {
@@ -44,7 +45,7 @@ class AmxAttention {
 #pragma omp parallel if (is_worth_threads())
     {
       Backward const room = backward_room();
-      AmxTiles const tiles;
+      [[maybe_unused]] typename Blocks::Unit const unit;
 #pragma omp for schedule(static)
       for (std::int64_t i = 0; i < all; ++i) {
         auto const b = i / s_.kv_heads, g = i % s_.kv_heads;
@@ -95,6 +96,11 @@ class AmxAttention {
   std::int64_t query_panels() const { return parts_of(s_.queries, panel_lines); }
   std::int64_t depth_panels() const { return parts_of(s_.head_dim, panel_lines); }
   std::int64_t depth_steps() const { return parts_of(s_.head_dim, step_depth); }
+  /// Lines of a panel of the head dimension.
+  std::int64_t depth_lines(std::int64_t panel) const {
+    return std::min(panel_lines, s_.head_dim - panel * panel_lines);
+  }
+  static BlockSums whole(float* at) { return {at, panel_lines, panel_lines, false}; }
 
   /// The vectors of one head.
   struct Vectors {
@@ -146,15 +152,14 @@ class AmxAttention {
     for (std::int64_t key = 0; key < seen; key += keys_forward) {
       auto const count = std::min(keys_forward, seen - key), panels = parts_of(count, panel_lines);
       for (std::int64_t p = 0; p < panels; ++p)
-        multiply_panels<Bf16Terms::one, 2, 2>(
-            room.keys + (key / panel_lines + p) * depth_steps() * step_bytes, room.query,
-            depth_steps(), room.scores + p * block, panel_lines, false);
+        Blocks::multiply(room.keys + (key / panel_lines + p) * depth_steps() * step_bytes,
+                         room.query, depth_steps(), whole(room.scores + p * block));
       softmax.weigh(sight.from(key), count, room.scores, room.weights);
       if (key > 0) softmax.fade(depth_panels() * panel_lines, room.sums);
       for (std::int64_t d = 0; d < depth_panels(); ++d)
-        multiply_depth<Along::rows>(
-            room.values + (d * key_panels() + key / panel_lines) * step_bytes, room.weights, panels,
-            s_.head_dim - d * panel_lines, room.sums + d * block, key > 0);
+        Blocks::multiply(room.values + (d * key_panels() + key / panel_lines) * step_bytes,
+                         room.weights, panels,
+                         {room.sums + d * block, depth_lines(d), panel_lines, key > 0});
     }
     auto const inverse = softmax.finish(queries.count, log_sum_exp);
     write_turned(room.sums, {s_.head_dim, queries.count}, 1, inverse.data(), out, query_stride());
@@ -201,20 +206,18 @@ class AmxAttention {
   }
 
   /// So many panels of keys and of queries.
-  struct Blocks {
+  struct Part {
     std::int64_t key, keys, query, queries;
   };
-  void pull(Backward const& room, Blocks const& at) const {
+  void pull(Backward const& room, Part const& at) const {
     auto const depth = depth_steps() * step_bytes;
     for (std::int64_t j = 0; j < at.keys; ++j)
       for (std::int64_t i = 0; i < at.queries; ++i) {
         auto const place = j * at.queries + i;
-        multiply_panels<Bf16Terms::one, 2, 2>(room.keys + (at.key + j) * depth,
-                                              room.queries + (at.query + i) * depth, depth_steps(),
-                                              room.scores + place * block, panel_lines, false);
-        multiply_panels<Bf16Terms::one, 2, 2>(room.values + (at.key + j) * depth,
-                                              room.slopes + (at.query + i) * depth, depth_steps(),
-                                              room.dweights + place * block, panel_lines, false);
+        Blocks::multiply(room.keys + (at.key + j) * depth, room.queries + (at.query + i) * depth,
+                         depth_steps(), whole(room.scores + place * block));
+        Blocks::multiply(room.values + (at.key + j) * depth, room.slopes + (at.query + i) * depth,
+                         depth_steps(), whole(room.dweights + place * block));
         auto const key = (at.key + j) * panel_lines, query = (at.query + i) * panel_lines;
         pull_scores(Sight{s_.causal, query + s_.keys - s_.queries}.from(key), s_.keys - key,
                     room.statistics().from(query), s_.scale,
@@ -223,21 +226,21 @@ class AmxAttention {
                      room.dscores_turned + (i * at.keys + j) * step_bytes});
       }
     for (std::int64_t d = 0; d < depth_panels(); ++d) {
-      auto const left = s_.head_dim - d * panel_lines;
       auto const query_steps = (d * query_panels() + at.query) * step_bytes;
       for (std::int64_t j = 0; j < at.keys; ++j) {
         auto const sum = ((at.key + j) * depth_panels() + d) * block;
         auto const weights = j * at.queries * step_bytes;
-        multiply_depth<Along::columns>(room.weights + weights, room.slopes_turned + query_steps,
-                                       at.queries, left, room.dvalues + sum, true);
-        multiply_depth<Along::columns>(room.dscores + weights, room.queries_turned + query_steps,
-                                       at.queries, left, room.dkeys + sum, true);
+        Blocks::multiply(room.weights + weights, room.slopes_turned + query_steps, at.queries,
+                         {room.dvalues + sum, panel_lines, depth_lines(d), true});
+        Blocks::multiply(room.dscores + weights, room.queries_turned + query_steps, at.queries,
+                         {room.dkeys + sum, panel_lines, depth_lines(d), true});
       }
-      for (std::int64_t i = 0; i < at.queries; ++i)
-        multiply_depth<Along::rows>(room.keys_turned + (d * key_panels() + at.key) * step_bytes,
-                                    room.dscores_turned + i * at.keys * step_bytes, at.keys, left,
-                                    room.dqueries + ((at.query + i) * depth_panels() + d) * block,
-                                    true);
+      for (std::int64_t i = 0; i < at.queries; ++i) {
+        auto* const sum = room.dqueries + ((at.query + i) * depth_panels() + d) * block;
+        Blocks::multiply(room.keys_turned + (d * key_panels() + at.key) * step_bytes,
+                         room.dscores_turned + i * at.keys * step_bytes, at.keys,
+                         {sum, depth_lines(d), panel_lines, true});
+      }
     }
   }
 

@@ -4,8 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include <nxd/tensor/kernels/amx_tiles.hpp>
-#include <nxd/tensor/kernels/bf16_pack.hpp>
+#include <nxd/tensor/kernels/bf16_block.hpp>
 #include <nxd/tensor/kernels/sizes.hpp>
 #include <nxd/tensor/kernels/wide.hpp>
 
@@ -28,21 +27,6 @@ class Cut {
  private:
   std::byte* at_;
 };
-
-/// Where the head dimension runs in a block of sums.
-enum class Along { rows, columns };
-
-/// z[32, 32] (+)= a panel times a panel, of whose lines `left` are of the head dimension.
-template <Along along>
-inline void multiply_depth(std::byte const* x, std::byte const* y, std::int64_t steps,
-                           std::int64_t left, float* z, bool accumulate) {
-  if (left > tile_lines)
-    multiply_panels<Bf16Terms::one, 2, 2>(x, y, steps, z, panel_lines, accumulate);
-  else if constexpr (along == Along::rows)
-    multiply_panels<Bf16Terms::one, 1, 2>(x, y, steps, z, panel_lines, accumulate);
-  else
-    multiply_panels<Bf16Terms::one, 2, 1>(x, y, steps, z, panel_lines, accumulate);
-}
 
 /// Which keys the queries of a panel see, both counted from some place on.
 struct Sight {
