@@ -53,12 +53,15 @@ TEST_CASE("with masters bf16 follows the losses of floats within a percent, on a
   check(on_threads<XtBf16, SequenceParallel<Seq>>({.dp = 2, .tp = 2, .accumulate = 2}));
 }
 
-TEST_CASE("with products of bf16 alone losses are nearer to those of floats, on any layout") {
+TEST_CASE("with products of bf16 alone weights stay nearer to those of floats, on any layout") {
   auto const floats = on_threads<Xt>({});
   auto const all = distance(on_threads<XtBf16>({}), floats);
   auto const check = [&](Outcome const& products) {
     auto const d = distance(products, floats);
-    CHECK(d.loss < all.loss);
+    CAPTURE(d.parameters);
+    CAPTURE(all.parameters);
+    CHECK(d.parameters < 0.95 * all.parameters);
+    CHECK(d.loss < 0.005);
     CHECK(d.loss > 1e-6);
   };
   check(on_threads<XtAutocast>({}));

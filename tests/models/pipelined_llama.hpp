@@ -56,7 +56,7 @@ Outcome run_steps(World& world, Model const& model, Optimizer& optimizer, Pipeli
       world, model,
       std::span<Microbatch const>(held_out).first(static_cast<std::size_t>(job.held_out))));
   outcome.norms.push_back(1);
-  keep_parameters(model, outcome);
+  keep_parameters<typename World::weight>(model, outcome);
   return outcome;
 }
 

@@ -53,7 +53,7 @@ Outcome run(Placed const& placed, std::string const& path, std::int64_t steps, S
       outcome.norms.push_back(report.grad_norm);
     }
     save.wait(comm);
-    keep_parameters(model, outcome);
+    keep_parameters<typename std::remove_reference_t<decltype(world)>::weight>(model, outcome);
   });
   return merged(ranks);
 }

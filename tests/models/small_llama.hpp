@@ -80,9 +80,8 @@ struct Outcome {
   bool operator==(Outcome const&) const = default;
 };
 
-/// Notes a rank's own part of the parameters.
-template <class Model> void keep_parameters(Model const& model, Outcome& outcome) {
-  using T = typename Model::element;
+/// Notes a rank's own part of the parameters, which are of type T.
+template <class T, class Model> void keep_parameters(Model const& model, Outcome& outcome) {
   for (auto const& piece : model_pieces(model, Holding::owned)) {
     auto& elements = outcome.parameters[piece.name];
     auto const columns = piece.box.extent.back();
@@ -119,7 +118,7 @@ Outcome train_small(C comm, Job const& job, auto const& between, WeightPrecision
     outcome.losses.push_back(report.loss);
     outcome.norms.push_back(report.grad_norm);
   }
-  keep_parameters(model, outcome);
+  keep_parameters<typename decltype(world)::weight>(model, outcome);
   return outcome;
 }
 
