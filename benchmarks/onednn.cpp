@@ -25,6 +25,7 @@
 #include <time.h>
 
 #include <nxd/core/random.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 #include <nxd/tensor/kernels/simd_bf16_product.hpp>
 #include <nxd/tensor/kernels/simd_product.hpp>
 
@@ -84,7 +85,7 @@ template <class T> class Numbers {
     x = (x + 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
     return x ^ x >> 31;
   }
-  detail::AmxScratch memory_;
+  detail::Scratch memory_;
   T* at_;
 };
 

@@ -11,6 +11,7 @@
 #include <doctest/doctest.h>
 
 #include <nxd/core/random.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 #include <nxd/tensor/kernels/simd_bf16_product.hpp>
 
 using namespace nxd;
@@ -305,7 +306,7 @@ TEST_CASE("rows that are multiplied where they lie give the same bits as packed 
     for (auto const& size : {Size{70, 45, 96}, Size{100, 70, 2560}}) {
       Case const c(size, 2);
       auto const [m, n, k] = size;
-      detail::AmxScratch memory;
+      detail::Scratch memory;
       auto* const x = reinterpret_cast<bf16*>(memory.at_least(at(m * (k + 32) * 2)));
       for (std::int64_t i = 0; i < m; ++i)
         for (std::int64_t l = 0; l < k; ++l) x[i * (k + 32) + l] = c.x.numbers[c.x.place(i, l)];

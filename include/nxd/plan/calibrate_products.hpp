@@ -9,6 +9,7 @@
 
 #include <nxd/tensor/kernels/product_store.hpp>
 #include <nxd/tensor/kernels/product_table.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 
 namespace nxd {
 
@@ -62,7 +63,7 @@ template <class T> class CalibrationMemory {
 
  private:
   static constexpr auto longest = typical(ProductLength::high);
-  std::array<AmxScratch, 3> rooms_;
+  std::array<Scratch, 3> rooms_;
   std::array<T*, 3> all_{};
 };
 

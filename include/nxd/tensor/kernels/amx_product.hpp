@@ -3,6 +3,7 @@
 
 #include <nxd/core/expects.hpp>
 #include <nxd/tensor/kernels/amx_tiles.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -68,12 +69,12 @@ struct AmxProduct {
     return std::max(unit, (part + unit - 1) / unit * unit);
   }
 
-  static detail::AmxScratch& shared_scratch() {
-    thread_local detail::AmxScratch one;
+  static detail::Scratch& shared_scratch() {
+    thread_local detail::Scratch one;
     return one;
   }
-  static detail::AmxScratch& own_scratch() {
-    thread_local detail::AmxScratch one;
+  static detail::Scratch& own_scratch() {
+    thread_local detail::Scratch one;
     return one;
   }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <nxd/tensor/kernels/bf16_block.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 #include <nxd/tensor/kernels/sizes.hpp>
 #include <nxd/tensor/kernels/wide.hpp>
 
@@ -17,7 +18,7 @@ namespace nxd::detail {
 class Cut {
  public:
   explicit Cut(std::int64_t bytes) {
-    thread_local AmxScratch one;
+    thread_local Scratch one;
     at_ = one.at_least(static_cast<std::size_t>(bytes));
   }
   /// `count` is a multiple of 64.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/tensor/kernels/amx.hpp>
 #include <nxd/tensor/kernels/avx512.hpp>
 #include <nxd/tensor/kernels/avx512_pack.hpp>
 #include <nxd/tensor/kernels/bf16_operand.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 
 namespace nxd {
 
@@ -51,7 +51,7 @@ class Avx512Product {
   static constexpr std::int64_t shared_floats = std::int64_t{2} << 20;
 
   template <int> static float* room(std::int64_t floats) {
-    thread_local detail::AmxScratch one;
+    thread_local detail::Scratch one;
     return reinterpret_cast<float*>(one.at_least(static_cast<std::size_t>(floats) * 4));
   }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nxd/tensor/kernels/bf16_block.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 
 #if defined(__x86_64__)
 namespace nxd::detail {
@@ -73,8 +74,8 @@ template <class Blocks> class Bf16TileProduct {
   }
 
   static std::size_t size(std::int64_t bytes) { return static_cast<std::size_t>(bytes); }
-  template <int> static AmxScratch& scratch() {
-    thread_local AmxScratch one;
+  template <int> static Scratch& scratch() {
+    thread_local Scratch one;
     return one;
   }
 

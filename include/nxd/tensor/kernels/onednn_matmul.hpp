@@ -15,6 +15,7 @@
 
 #include <nxd/core/error.hpp>
 #include <nxd/tensor/kernels/amx.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 
 namespace nxd::detail {
 
@@ -156,7 +157,7 @@ class Matmuls {
 
   Dnnl<dnnl_stream> stream_ = made_by(dnnl_stream_create, engine(), dnnl_stream_default_flags);
   std::map<MatmulShape, Matmul> prepared_;
-  AmxScratch room_;
+  Scratch room_;
 };
 
 }  // namespace nxd::detail

@@ -3,6 +3,7 @@
 
 #include <nxd/core/expects.hpp>
 #include <nxd/tensor/kernels/bf16_pack.hpp>
+#include <nxd/tensor/kernels/scratch.hpp>
 
 namespace nxd {
 
@@ -39,7 +40,7 @@ class PackedOperand {
   Bf16Operand from_{nullptr, 0, 1};
   std::int64_t lines_ = 0, k_ = 0;
   std::byte const* packed_ = nullptr;
-  detail::AmxScratch memory_;
+  detail::Scratch memory_;
 };
 
 /// The weight w[N, K] of a linear layer, packed for both products that it is in: on the right of
