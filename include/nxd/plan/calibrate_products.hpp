@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include <nxd/tensor/kernels/amx.hpp>
 #include <nxd/tensor/kernels/product_store.hpp>
 #include <nxd/tensor/kernels/product_table.hpp>
 #include <nxd/tensor/kernels/scratch.hpp>

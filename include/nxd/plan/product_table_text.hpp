@@ -47,7 +47,7 @@ inline std::string name_of(ProductClass const& c) {
          (c.type == ProductType::fp32 ? "" : ", " + spelled(c.type));
 }
 
-inline ProductMaker maker_of(JsonView const& json, ProductType type) {
+inline ProductMaker maker_of(JsonView const& json) {
   auto const names = names_of(ProductMaker{});
   auto const found = std::ranges::find(names, json.string());
   if (found == names.end()) json.refuse("openblas, avx512 or onednn");
@@ -82,10 +82,8 @@ inline ProductTable parse_product_table(std::string const& text, std::string con
                       ours + "; measure here: nxd bench --calibrate FILE");
   auto const makers = json["makers"];
   ProductTable table;
-  for (std::size_t i = 0; i < ProductTable::size; ++i) {
-    auto const c = ProductTable::at(i);
-    table[i] = detail::maker_of(makers[detail::name_of(c)], c.type);
-  }
+  for (std::size_t i = 0; i < ProductTable::size; ++i)
+    table[i] = detail::maker_of(makers[detail::name_of(ProductTable::at(i))]);
   if (json.object().size() != 3 || makers.object().size() != ProductTable::size)
     json.refuse("a table of products: it has keys that no table has");
   if (!OneDnnProduct::is_built_in && makes_some(table, ProductMaker::onednn))
