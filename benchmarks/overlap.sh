@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What it gains that gradients are summed while others are still made, or that updated weights are gathered while
-# the next forward pass goes on, or that sums over tensor ranks go on while gradients of weights are made: a step of
-# a Llama of 15 M parameters on two hosts of this machine, with one rank each, over a link of 1 Gbit/s, without and
+# the next forward pass goes on, or that exchanges over tensor ranks go on while products are made: a step of a
+# Llama of 15 M parameters on two hosts of this machine, with one rank each, over a link of 1 Gbit/s, without and
 # with it.
 #
 #   benchmarks/overlap.sh [--gathers | --both | --tensor [--sequence-parallel]] [--turns N] [--rate RATE]
@@ -9,7 +9,7 @@
 #
 #   --gathers       of weights, not sums of gradients
 #   --both          both of them
-#   --tensor        the hosts are tensor ranks: sums beside gradients of weights
+#   --tensor        the hosts are tensor ranks: exchanges beside products
 #   --turns N       how often each is run, in turn (3)
 #   --rate RATE     of the link, as tc has it (1gbit)
 #   --accumulate N  microbatches of a step on each rank (1)

@@ -120,7 +120,87 @@ template <class T, class C> void check_posted_gathers(C& comm, Line line, std::s
   }
 }
 
+/// A sum of rows that are made piece by piece, and a gather of rows that come so, if blocks are the
+/// ranks'.
+template <class T, class C> void check_pieces(C& comm, Line line, RowPieces const& pieces) {
+  CAPTURE(pieces.length);
+  constexpr std::size_t columns = 7;
+  auto const n = static_cast<std::size_t>(pieces.rows()) * columns;
+  bool const everywhere = pieces.ranks == 0;
+  auto const made = noise<T>(n, comm.rank());
+  auto whole = made;
+  all_reduce(comm, line, std::span<T>(whole));
+  auto const each = [&](std::vector<T>& values, std::int64_t i) {
+    return std::span<T>(values).subspan(static_cast<std::size_t>(pieces[i].first) * columns,
+                                        static_cast<std::size_t>(pieces[i].count) * columns);
+  };
+  auto const same = [](auto const& a, auto const& b) {
+    return std::ranges::equal(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)));
+  };
+  std::vector<T> expected;
+  pieces.each_of(line.place, [&](std::int64_t i) {
+    auto const part = each(whole, i);
+    expected.insert(expected.end(), part.begin(), part.end());
+  });
+  PostedReduction<C, T> sum;
+  PostedGather<C> gather;
+  for (int turn = 0; turn < 2; ++turn) {
+    std::vector<T> values(n),
+        room(static_cast<std::size_t>(
+            PostedReduction<C, T>::room(static_cast<std::int64_t>(n), line, pieces))),
+        out(expected.size());
+    sum.begin(comm, line, everywhere ? Exchange::all_reduce : Exchange::reduce_scatter, pieces,
+              constant(values), std::span<T>(room), std::span<T>(out));
+    std::int64_t left = pieces.count();
+    pieces.each_for_others(line.place, [&](std::int64_t i) {
+      auto from = made;
+      std::ranges::copy(each(from, i), each(values, i).begin());
+      sum.made(i);
+      if (comm.rank() % 2 == turn) sum.advance();
+      --left;
+    });
+    sum.wait();
+    bool const is_sum = same(out, expected);
+    CHECK(left == 0);
+    CHECK(is_sum);
+    if (everywhere) continue;
+    std::vector<T> all(n);
+    pieces.each_of(line.place, [&](std::int64_t i) {
+      std::ranges::copy(each(whole, i), each(all, i).begin());
+    });
+    gather.post(comm, line, pieces, std::span<T>(all));
+    std::int64_t come = 0;
+    bool is_there = true;
+    pieces.each_from_others(line.place, [&](std::int64_t i) {
+      if (pieces.owner(i) != line.place) gather.wait_for(++come);
+      is_there = is_there && same(each(all, i), each(whole, i));
+    });
+    gather.wait();
+    CHECK(is_there);
+    CHECK(come == (pieces.count() - std::ssize(expected) * pieces.count() / std::ssize(all)));
+  }
+}
+
+/// Blocks of all ranks and of each, in one piece and in several.
+template <class T, class C> void check_pieces(C& comm, Line line) {
+  for (std::int64_t const length : {1, 16, 67})
+    for (std::int64_t const count : {1, 4}) {
+      if (length < 16 * count) continue;
+      check_pieces<T>(comm, line, {.blocks = 1, .length = length, .pieces = count});
+      check_pieces<T>(comm, line, {3 * line.count, length, count, line.count});
+    }
+}
+
 }  // namespace
+
+TEST_CASE("values that are made, or come, piece by piece have the bits of those that do not") {
+  auto& comm = test::world();
+  auto const r = comm.rank(), n = comm.size();
+  check_pieces<float>(comm, {0, 1, n, r});
+  check_pieces<bf16>(comm, {0, 1, n, r});
+  if (n % 2 == 0) check_pieces<float>(comm, {r % 2, 2, n / 2, r / 2});
+  Threads::run(n, [&](Threads::Rank rank) { check_pieces<float>(rank, {0, 1, n, rank.rank()}); });
+}
 
 TEST_CASE("sums that are posted have the bits of those that are waited for") {
   auto& comm = test::world();

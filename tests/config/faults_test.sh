@@ -18,6 +18,9 @@ ended 3 3000 "rank 1 at step 10.*: called exit" 70
 
 start 2 stopped "$program" $no_saves; kill -STOP "${ranks[0]}"
 ended 72 5000 "a step has taken more than 2 s: rank 0 is stopped at step [0-9]+"
+rows=(distributed_strategy.{sequence_parallel,tp_comm_overlap}=true model.{num_layers=1,hidden_size=256,ffn_hidden_size=512})
+start 2 beside "$program" $no_saves $tp2 "${rows[@]}" data.{seq_length=256,global_batch_size=2}; kill -STOP "${ranks[0]}"
+ended 72 5000 "a step has taken more than 2 s: rank 0 is stopped at step [0-9]+"
 start 4 asleep "$faulty" $no_saves $tp2; kill -USR2 "${ranks[2]}"
 ended 72 5000 "a step has taken more than 2 s: .*rank 2 is at step [0-9]+"
 NXD_FAULT=spin:0:0 start 2 spinning "$faulty" $no_saves "${pp2[@]}"; kill -USR2 "${ranks[1]}"

@@ -130,6 +130,11 @@ beside=$d.tp_comm_overlap=true
 exact 2 beside $tp=2 $beside $recompute=full $batch=2
 exact 4 beside-dp $tp=2 $sp $beside $early $zero1 model.num_kv_heads=1 $d.kv_replicator=2
 exact 2 beside-bf16 $bf16 $tp=2 $sp $beside
+rows=($beside model.num_layers=2 model.hidden_size=256 model.ffn_hidden_size=512 data.seq_length=256)
+exact 2 beside-rows $tp=2 "${rows[@]}" model.share_embeddings_and_output_weights=true
+exact 4 beside-rows-dp $tp=2 $sp "${rows[@]}" $zero1 $recompute=full
+exact 4 beside-rows-pp $tp=2 $sp "${rows[@]}" $pp=2 $schedule=zb-h1
+exact 2 beside-rows-autocast precision.type=autocast $tp=2 $sp "${rows[@]}"
 exact 2 bf16-dp-saves $bf16 $zero1 "${saves[@]}"
 wait
 [[ $(places < one/plan.json | cut -d' ' -f2) -gt 500000 ]] || fail "a plan of one rank says no memory"

@@ -140,6 +140,14 @@ awk '$7 != "step_7" { next }
      $6 == "reduce_scatter" || $3 == "beside" { was = $3 }
      END { exit !(n == 36 && waits == 36) }' beside.1 || fail "gradients of weights are not made beside sums"
 
+# Rows travel while products are made: into the first products of a layer's two halves, out of the last one, and
+# into the gradient of what that one takes.
+train rows "${tp2[@]}" distributed_strategy.tp_comm_overlap=true model.{hidden_size=256,ffn_hidden_size=512} \
+  data.seq_length=256 --trace rows --trace-steps 7:8 || die "TP 2 does not train with rows that travel beside products"
+ranks=1 check rows 1f1b "step_7 step_8" step_8
+awk '$7 == "step_7" && $3 == "beside" && $6 == "product" { ++n[$8 ~ /backward/] }
+     END { exit !(n[0] == 4 * 4 * 4 && n[1] == 2 * 4 * 4) }' rows.1 || fail "rows do not travel beside products"
+
 split=("${pp2[@]}" distributed_strategy.pipeline_schedule=zb-h1)
 train split "${split[@]}" --trace split --trace-steps 4:4 || die "ZB-H1 does not train with a trace"
 check split zb-h1 step_4 step_4

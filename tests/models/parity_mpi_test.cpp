@@ -13,11 +13,12 @@ namespace {
 /// Trains over MPI and over threads: every rank ends with the same losses, norms and weights, bit
 /// for bit, whenever the sums of gradients and the gathers of weights begin, and whatever is made
 /// beside the sums over tensor-parallel ranks.
-template <class Region, class Strategy> void compare_transports() {
+template <class Region, class Strategy> void compare_transports(test::Job const& numbers) {
   auto& comm = test::world();
   for (std::int64_t const tp : {1, 2, 4}) {
     if (comm.size() % tp != 0) continue;
-    test::Job job{.dp = comm.size() / tp, .tp = tp, .accumulate = 2, .steps = 10, .tied = tp == 2};
+    auto job = numbers;
+    job.dp = comm.size() / tp, job.tp = tp, job.tied = tp == 2;
     CAPTURE(job.dp);
     CAPTURE(job.tp);
     std::vector<Outcome> expected(static_cast<std::size_t>(comm.size()));
@@ -42,10 +43,15 @@ template <class Region, class Strategy> void compare_transports() {
 }  // namespace
 
 TEST_CASE("MPI trains as threads do, bit for bit: activations duplicated, state replicated") {
-  compare_transports<Duplicated, Replicated<AdamW>>();
+  compare_transports<Duplicated, Replicated<AdamW>>({.accumulate = 2, .steps = 10});
 }
 TEST_CASE("MPI trains as threads do, bit for bit: sequence parallel, ZeRO-1") {
-  compare_transports<SequenceParallel<Seq>, Zero1<AdamW>>();
+  compare_transports<SequenceParallel<Seq>, Zero1<AdamW>>({.accumulate = 2, .steps = 10});
+}
+TEST_CASE("MPI trains as threads do, bit for bit: rows of products travel while others are made") {
+  test::Job const wide{.global_batch = 4, .seq = 384, .steps = 1, .wide = true};
+  compare_transports<Duplicated, Replicated<AdamW>>(wide);
+  compare_transports<SequenceParallel<Seq>, Zero1<AdamW>>(wide);
 }
 
 int main(int argc, char** argv) { return nxd::test::run_under_mpi(argc, argv); }

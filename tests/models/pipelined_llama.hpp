@@ -17,16 +17,21 @@ struct PipelineJob {
   Overlaps overlaps{Overlap::between_nodes, Overlap::between_nodes};
   Overlap tensor = Overlap::between_nodes;
   std::int64_t held_out = 3;  ///< microbatches of a validation on each rank
+  bool wide = false;
 
   std::int64_t ranks() const { return pp * tp * dp; }
   Job data() const {
-    return {
-        .dp = dp, .tp = tp, .accumulate = microbatches, .global_batch = global_batch, .seq = seq};
+    return {.dp = dp,
+            .tp = tp,
+            .accumulate = microbatches,
+            .global_batch = global_batch,
+            .seq = seq,
+            .tied = tied,
+            .wide = wide};
   }
   LlamaConfig model() const {
-    auto config = small_llama();
+    auto config = data().model();
     config.num_hidden_layers = layers;
-    config.tie_word_embeddings = tied;
     return config;
   }
   /// The same samples on one rank, one after the other.

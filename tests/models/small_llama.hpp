@@ -29,6 +29,17 @@ inline LlamaConfig small_llama() {
           .initializer_range = 0.08};
 }
 
+/// The same, so wide that exchanges beside its products are cut, if there are tokens enough.
+inline LlamaConfig wide_llama() {
+  auto config = small_llama();
+  config.hidden_size = 256;
+  config.intermediate_size = 512;
+  config.head_dim = 32;
+  config.max_position_embeddings = 512;
+  config.num_hidden_layers = 2;
+  return config;
+}
+
 /// A run: a layout, and how much.
 struct Job {
   std::int64_t dp = 1;
@@ -41,8 +52,14 @@ struct Job {
   bool tied = false;
   Overlaps overlaps{Overlap::between_nodes, Overlap::between_nodes};
   Overlap tensor = Overlap::between_nodes;
+  bool wide = false;
 
   std::int64_t micro_batch() const { return global_batch / (dp * accumulate); }
+  LlamaConfig model() const {
+    auto config = wide ? wide_llama() : small_llama();
+    config.tie_word_embeddings = tied;
+    return config;
+  }
 };
 
 /// Sample `index` of a made-up text: a walk with a pattern to learn, some labels ignored.
@@ -99,8 +116,7 @@ template <class T, class Model> void keep_parameters(Model const& model, Outcome
 template <class Region, class Strategy, class Backend,
           template <class, class> class Attention = GroupedQueryAttention, class C>
 Outcome train_small(C comm, Job const& job, auto const& between, WeightPrecision precision = {}) {
-  auto config = small_llama();
-  config.tie_word_embeddings = job.tied;
+  auto const config = job.model();
   World<LlamaPlan, Backend, C> world(
       make_plan(config, {job.dp, job.tp, job.micro_batch(), job.seq, 0}), comm);
   TensorOverlap const beside(world, job.tensor);

@@ -42,7 +42,7 @@ struct Requests {
 /// What each of the last steps of a run asks for.
 template <class Region, class Strategy>
 std::vector<Requests> requests_of_steps(Threads::Rank comm, Job const& job, Recompute recompute) {
-  auto const config = small_llama();
+  auto const config = job.model();
   World<LlamaPlan, Xt, Threads::Rank> world(
       make_plan(config, {job.dp, job.tp, job.micro_batch(), job.seq, 0}), comm);
   TensorOverlap const beside(world, job.tensor);
@@ -86,4 +86,8 @@ TEST_CASE("a steady step asks the system for nothing, and the heap for names alo
   check_steady<Split, Replicated<Sgd>>({.dp = 2, .tp = 2, .overlaps = both}, Recompute::none);
   check_steady<Duplicated, Zero1<AdamW>>({.dp = 4, .overlaps = both}, Recompute::none);
   check_steady<Duplicated, Zero1<AdamW>>({.tp = 2, .tensor = Overlap::always}, Recompute::full);
+  test::Job wide{.tp = 2, .global_batch = 2, .seq = 256, .tensor = Overlap::always, .wide = true};
+  check_steady<Split, Zero1<AdamW>>(wide, Recompute::full);
+  wide.tp = 4;
+  check_steady<Duplicated, Zero1<AdamW>>(wide, Recompute::none);
 }

@@ -148,6 +148,30 @@ TEST_CASE(
       {.kind = "interleaved", .pp = 2, .tp = 2, .chunks = 2, .recompute = full}, beside);
 }
 
+TEST_CASE("exchanges over tensor ranks beside products: the dry run's costs, the same bits") {
+  using Split = SequenceParallel<Seq>;
+  constexpr auto beside = Overlap::always;
+  auto const wide = [](PipelineJob job, std::int64_t seq) {
+    job.wide = true, job.seq = seq, job.layers = 2 * job.pp;
+    return job;
+  };
+  check_early<Duplicated, Zero1<AdamW>>(
+      wide({.pp = 1, .tp = 2, .microbatches = 2, .tied = true, .global_batch = 4}, 130), beside);
+  check_early<Duplicated, Replicated<AdamW>>(
+      wide({.pp = 1, .tp = 4, .microbatches = 1, .recompute = full, .global_batch = 2}, 203),
+      beside);
+  check_early<Split, Zero1<AdamW>>(
+      wide({.pp = 1, .tp = 2, .dp = 2, .microbatches = 1, .tied = true, .global_batch = 4}, 260),
+      beside);
+  check_early<Split, Zero1<AdamW>>(
+      wide({.pp = 1, .tp = 4, .microbatches = 1, .recompute = full, .global_batch = 2}, 512),
+      beside);
+  check_early<Split, Replicated<AdamW>>(
+      wide({.kind = "zb-h1", .pp = 2, .tp = 2, .microbatches = 2, .tied = true, .global_batch = 4},
+           256),
+      beside);
+}
+
 TEST_CASE(
     "sums that begin early have begun when the last backward pass ends, and others have not") {
   PipelineJob const job{.kind = "1f1b", .pp = 1, .dp = 2, .microbatches = 2};
@@ -269,6 +293,46 @@ TEST_CASE("gradients of weights are made while what they meet is summed, if that
       world.comm.write_to(nullptr);
     });
   }
+}
+
+namespace {
+
+/// How often, in a step, rows of a product travel while others are made.
+template <class Region> std::int64_t products_beside(PipelineJob const& job) {
+  std::vector<std::int64_t> ranks(static_cast<std::size_t>(job.ranks()));
+  Threads::run(job.ranks(), [&](Threads::Rank rank) {
+    Here world(make_plan(job.model(), {job.dp, job.tp, job.data().micro_batch(), job.seq, 0}),
+               Recorder<Threads::Rank>(rank));
+    TensorOverlap const beside(world, job.tensor);
+    auto const model = make_pipelined<Region>(world, job);
+    initialize(model, 5);
+    auto const batches = microbatches(job.data(), 0, 0, job.model().vocab_size);
+    Trace trace;
+    world.trace = &trace;
+    accumulate_gradients(world, model, std::span<Microbatch const>(batches));
+    ranks[static_cast<std::size_t>(rank.rank())] = std::ranges::count_if(
+        trace.events(),
+        [](auto const& event) { return event.category == "beside" && event.name == "product"; });
+    world.trace = nullptr;
+  });
+  CHECK(ranks.front() == ranks.back());
+  return ranks.front();
+}
+
+}  // namespace
+
+TEST_CASE(
+    "rows of products travel while others are made, if that is asked for and there are many") {
+  PipelineJob job{.pp = 1, .tp = 2, .microbatches = 1, .layers = 2, .global_batch = 2, .seq = 256};
+  using Split = SequenceParallel<Seq>;
+  job.tensor = Overlap::always;
+  CHECK(products_beside<Split>(job) == 0);
+  job.wide = true;
+  // Of a layer's two halves: into the first product and out of the last, and into its gradient.
+  CHECK(products_beside<Split>(job) == 2 * 2 * 3);
+  CHECK(products_beside<Duplicated>(job) == 2 * 2);
+  job.tensor = Overlap::never;
+  CHECK(products_beside<Split>(job) == 0);
 }
 
 TEST_CASE(

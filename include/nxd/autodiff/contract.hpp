@@ -137,6 +137,31 @@ constexpr auto contract(Var<X, W> const& x, Var<Y, W> const& y) {
   return contract<detail::unshared_t<X, Y>>(x, y);
 }
 
+/// A weight Y can be multiplied with elements E: it is of them, or of what they are summed in.
+template <class E, class Y>
+inline constexpr bool can_round =
+    std::same_as<E, typename Y::element> || std::same_as<accumulator_t<E>, typename Y::element>;
+
+namespace detail {
+
+/// Records that z is the product of x and a weight, which was rounded for it if it had to be.
+template <class Z, class X, class Y, class W>
+constexpr auto record_product(Var<X, W> const& x, Var<Y, W> const& weight,
+                              Local<Z, typename W::backend> const& z) {
+  using E = typename X::element;
+  auto& world = x.world();
+  return world.record_if(
+      product_t<typename Z::shape, X, Y, W>{}, z,
+      [gx = x.slot(), gw = weight.slot(), &world, x = x.value(),
+       weight = weight.value()](auto const& dz) {
+        if (gx.wanted()) contract_into(gx, world, dz, cast<E>(world, weight));
+        contract_into(gw, world, x, dz);
+      },
+      x.slot(), weight.slot());
+}
+
+}  // namespace detail
+
 /// Likewise, with a weight that may be of floats where x is of bf16: it is rounded for each
 /// product, and its gradient is summed in floats. Cost: a pass over the weight more, each time.
 template <class X, class Y, class W>
@@ -148,17 +173,10 @@ constexpr auto contract_rounded(Var<X, W> const& x, Var<Y, W> const& weight) {
     static_assert(nxd::is_one_element_type<typename Y::element, accumulator_t<E>>,
                   "contract_rounded: the weight is of neither what x is, nor what it is summed in");
     using S = detail::unshared_t<X, Y>;
-    using M = detail::product_t<S, X, Y, W>;
-    M::check();
+    detail::product_t<S, X, Y, W>::check();
     auto& world = x.world();
-    return world.record_if(
-        M{}, detail::contract<S>(world, x.value(), cast<E>(world, weight.value())),
-        [gx = x.slot(), gw = weight.slot(), &world, x = x.value(),
-         weight = weight.value()](auto const& dz) {
-          if (gx.wanted()) detail::contract_into(gx, world, dz, cast<E>(world, weight));
-          detail::contract_into(gw, world, x, dz);
-        },
-        x.slot(), weight.slot());
+    return detail::record_product(
+        x, weight, detail::contract<S>(world, x.value(), cast<E>(world, weight.value())));
   }
 }
 

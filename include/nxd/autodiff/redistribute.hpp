@@ -3,8 +3,8 @@
 
 #include <span>
 
+#include <nxd/autodiff/beside.hpp>
 #include <nxd/autodiff/world.hpp>
-#include <nxd/comm/posted_reduction.hpp>
 #include <nxd/comm/reduce.hpp>
 #include <nxd/dist/roads.hpp>
 
@@ -46,26 +46,37 @@ template <class X, class B> auto constants(auto const& plan, Local<X, B> const& 
   return constants_t<X>(data(x), static_cast<std::size_t>(X::local_size(plan)));
 }
 
+/// Begins a sum of x over ranks, of the world's `beside`, to y.
+/// @return what the others' values come to, which is to live as long as the sum goes on
+template <class Y, class X, class B, class W>
+auto begin_sum(W& world, Line along, Exchange what, RowPieces const& pieces, Local<X, B> const& x,
+               Local<Y, B> const& y) {
+  using T = typename X::element;
+  auto& sum = world.beside->sum;
+  auto const n = sum.room(X::local_size(world.plan), along, pieces);
+  auto room = [&] {
+    For<B> const purpose(MemoryUse::messages);
+    return B::template allocate<T>(n);
+  }();
+  T* received = nullptr;
+  if constexpr (B::has_elements) received = B::data(room);
+  exchange<B>(world.comm, [&](auto& comm) {
+    sum.begin(comm, along, what, pieces, constants(world.plan, x),
+              {received, static_cast<std::size_t>(n)}, values(world.plan, y));
+  });
+  return room;
+}
+
 /// y = the sum of all ranks' x, or this rank's block of it, taken while gradients are made that
 /// were put off for it: see `PostedReduction`. Memory: what the others send.
 /// @return whether it is there; not if nothing was put off, or nothing carries the sum
 template <class Y, class X, class B, class W>
 bool sum_beside(W& world, Line along, Exchange what, Local<X, B> const& x, Local<Y, B> const& y) {
-  using T = typename X::element;
-  if constexpr (std::same_as<T, typename W::element>) {
-    if (world.sum_beside == nullptr || !world.has_put_off()) return false;
-    auto& sum = *world.sum_beside;
-    auto const n = sum.room(X::local_size(world.plan), along);
-    auto const room = [&] {
-      For<B> const purpose(MemoryUse::messages);
-      return B::template allocate<T>(n);
-    }();
-    T* received = nullptr;
-    if constexpr (B::has_elements) received = B::data(room);
-    exchange<B>(world.comm, [&](auto& comm) {
-      sum.post(comm, along, what, constants(world.plan, x), {received, static_cast<std::size_t>(n)},
-               values(world.plan, y));
-    });
+  if constexpr (std::same_as<typename X::element, typename W::element>) {
+    if (world.beside == nullptr || !world.has_put_off()) return false;
+    auto& sum = world.beside->sum;
+    [[maybe_unused]] auto const room = begin_sum(world, along, what, {}, x, y);
+    exchange<B>(world.comm, [&](auto&) { sum.made(0); });
     {
       Traced const span(world.trace, "beside", [] { return "gradients of weights"; });
       world.make_put_off({&sum, [](void* who) { static_cast<decltype(&sum)>(who)->advance(); }});
@@ -163,9 +174,15 @@ template <> struct Travel<Way::embed> {
   template <class Y, class D, class X, class B, class W>
   static void go(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
     if constexpr (!B::has_elements) return;
+    std::ranges::fill(values(world.plan, y), typename Y::element{});
+    put<D>(world, along, x, y);
+  }
+  /// Puts x where this rank's slice of y is.
+  template <class D, class Y, class X, class B, class W>
+  static void put(W& world, Line along, Local<X, B> const& x, Local<Y, B> const& y) {
+    if constexpr (!B::has_elements) return;
     auto const from = split_at<X, D>(world.plan);
     auto const block = from.length * from.inner;
-    std::ranges::fill(values(world.plan, y), typename Y::element{});
     for (std::int64_t o = 0; o < from.outer; ++o)
       std::copy_n(data(x) + o * block, block, data(y) + (o * along.count + along.place) * block);
   }
@@ -218,6 +235,23 @@ template <class From, class To> constexpr void require_whole(auto const& world, 
   check(std::type_identity<typename Slicing<To>::dim>{});
 }
 
+/// The way to To, if it is one that takes an exchange: what it costs is on the bill, and nothing in
+/// its way.
+template <class To, class X> constexpr void bill_move(auto& world, Line along) {
+  using From = placement_t<X, typename To::axis>;
+  constexpr auto how = way<From, To>;
+  using Whole =
+      std::conditional_t<how == Way::all_reduce, X, placed_t<X, Replicate<typename To::axis>>>;
+  world.ledger.bytes_sent += bytes_sent(how, Whole::local_bytes(world.plan), along.count);
+  if constexpr (how != Way::all_reduce && how != Way::once)
+    if (along.count > 1) require_whole<From, To>(world, along);
+}
+
+/// The dimension that a move joins, or slices; void if none.
+template <class From, class To>
+using moved_dim_t = typename Slicing<
+    std::conditional_t<std::same_as<typename Slicing<To>::dim, void>, From, To>>::dim;
+
 }  // namespace detail
 
 /// Takes a plain tensor, such as a gradient, to placement To on To's axis.
@@ -233,16 +267,11 @@ constexpr auto redistribute(W& world, Local<X, B> const& x) {
     return as<Y>(x);
   else {
     auto const along = detail::line_of<From>(world);
-    using Whole =
-        std::conditional_t<how == Way::all_reduce, X, placed_t<X, Replicate<typename To::axis>>>;
-    world.ledger.bytes_sent += bytes_sent(how, Whole::local_bytes(world.plan), along.count);
+    detail::bill_move<To, X>(world, along);
     if (along.count == 1) return as<Y>(x);
-    if constexpr (how != Way::all_reduce && how != Way::once)
-      detail::require_whole<From, To>(world, along);
     auto const y = world.template make<Y>();
     if constexpr (how != Way::none) {
-      using Sliced = std::conditional_t<std::same_as<typename Slicing<To>::dim, void>, From, To>;
-      using D = typename Slicing<Sliced>::dim;
+      using D = detail::moved_dim_t<From, To>;
       if constexpr (how == Way::all_to_all)
         detail::Travel<how>::template go<Y, D, typename Slicing<From>::dim>(world, along, x, y);
       else
@@ -252,15 +281,14 @@ constexpr auto redistribute(W& world, Local<X, B> const& x) {
   }
 }
 
-/// Takes x to placement To on To's axis. Its gradient takes the road between the cotangents: the
-/// backward pass of an all-gather is a reduce-scatter because the types say so. Where that is a sum
-/// and the world has what carries it, gradients of weights that x is multiplied with are made
-/// meanwhile.
-template <Placement To, class X, class W> constexpr auto redistribute(Var<X, W> const& x) {
+namespace detail {
+
+/// Records that y is x, taken to placement To.
+template <Placement To, class X, class Y, class W>
+constexpr auto record_move(Var<X, W> const& x, Local<Y, typename W::backend> const& y) {
   using From = placement_t<X, typename To::axis>;
   auto& world = x.world();
-  auto const y = redistribute<To>(world, x.value());
-  if constexpr (!detail::can_move<From, To, typename X::layout>)
+  if constexpr (!can_move<From, To, typename X::layout>)
     return world.constant(y);
   else {
     auto const moved = world.record(
@@ -275,6 +303,16 @@ template <Placement To, class X, class W> constexpr auto redistribute(Var<X, W> 
       world.put_off_beside(moved.slot());
     return moved;
   }
+}
+
+}  // namespace detail
+
+/// Takes x to placement To on To's axis. Its gradient takes the road between the cotangents: the
+/// backward pass of an all-gather is a reduce-scatter because the types say so. Where that is a sum
+/// and the world has what carries it, gradients of weights that x is multiplied with are made
+/// meanwhile.
+template <Placement To, class X, class W> constexpr auto redistribute(Var<X, W> const& x) {
+  return detail::record_move<To>(x, redistribute<To>(x.world(), x.value()));
 }
 
 }  // namespace nxd

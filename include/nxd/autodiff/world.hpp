@@ -16,7 +16,7 @@
 
 namespace nxd {
 
-template <Communicator C, Transferable T> class PostedReduction;
+template <Communicator C, Transferable T> struct Beside;
 
 /// One gradient belongs to a loss so placed. Copies of it would each have their own.
 template <class P> inline constexpr bool is_one_loss = true;
@@ -41,8 +41,9 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   Whereabouts* whereabouts = nullptr;  ///< where it is said what the rank is at, if anywhere
   GradientWatch const* gradient_watch = nullptr;    ///< who asks for gradients early, if anybody
   WeightArrivals const* weight_arrivals = nullptr;  ///< who brings weights, if any are under way
-  /// What carries sums of gradients over ranks while those of weights are made, if anything does.
-  PostedReduction<C, element>* sum_beside = nullptr;
+  /// What carries exchanges over ranks while products are made that can be made meanwhile, if
+  /// anything does.
+  Beside<C, element>* beside = nullptr;
 
   constexpr explicit World(P p = {}) requires std::default_initializable<C> : plan(p) {}
   constexpr World(P p, C c) : plan(p), comm(std::move(c)) {}
@@ -176,7 +177,7 @@ template <class P, Backend B = Meta<bf16>, Communicator C = Single> class World 
   /// meanwhile, what makes gradients of weights is put off from when that gradient is made on,
   /// until the sum is on its way: see `make_put_off`.
   template <class X> constexpr void put_off_beside(Slot<X, World> const& slot) {
-    if (sum_beside != nullptr && slot.wanted()) slot.cell()->is_summed = true;
+    if (beside != nullptr && slot.wanted()) slot.cell()->is_summed = true;
   }
   constexpr bool has_put_off() const { return put_off_.top() != nullptr; }
 

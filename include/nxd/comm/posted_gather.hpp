@@ -4,6 +4,7 @@
 #include <span>
 
 #include <nxd/comm/posted_messages.hpp>
+#include <nxd/comm/row_pieces.hpp>
 
 namespace nxd {
 
@@ -31,6 +32,33 @@ template <Communicator C> class PostedGather {
     };
     messages_.each_peer([&](std::int64_t peer) { messages_.receive(peer, tag, block(peer)); });
     messages_.each_peer([&](std::int64_t peer) { messages_.send(peer, tag, block(line.place)); });
+  }
+
+  /// Begins, of rows whose blocks are the ranks' in turn: they come piece by piece.
+  template <Transferable T>
+  void post(C& comm, Line line, RowPieces const& rows, std::span<T> values) {
+    NXD_EXPECTS(!under_way_ && rows.ranks == line.count);
+    auto const all = std::as_writable_bytes(values);
+    auto const row = all.size() / static_cast<std::size_t>(rows.rows());
+    messages_.begin(comm, {Exchange::all_gather, element_code<T>(), line,
+                           static_cast<std::int64_t>(all.size()) / line.count});
+    under_way_ = true;
+    auto const piece = [&](std::int64_t i) {
+      return all.subspan(static_cast<std::size_t>(rows[i].first) * row,
+                         static_cast<std::size_t>(rows[i].count) * row);
+    };
+    rows.each_from_others(line.place, [&](std::int64_t i) {
+      if (rows.owner(i) != line.place) messages_.receive(rows.owner(i), tag, piece(i));
+    });
+    messages_.each_peer([&](std::int64_t peer) {
+      rows.each_of(line.place, [&](std::int64_t i) { messages_.send(peer, tag, piece(i)); });
+    });
+  }
+  /// Returns when the first n pieces of others have come, in the order of `each_from_others`.
+  void wait_for(std::int64_t n) {
+    if (messages_.have_come(static_cast<std::size_t>(n))) return;
+    [[maybe_unused]] auto const noted = messages_.note();
+    messages_.take_in(static_cast<std::size_t>(n));
   }
 
   /// Goes on as far as it can without waiting. @return whether it is over

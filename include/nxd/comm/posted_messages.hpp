@@ -52,13 +52,18 @@ template <Communicator C> class PostedMessages {
     if (!data.empty()) receiving_.push_back(post_receive(*carrier_, line_.rank(peer), tag, data));
   }
 
-  /// Whether everything has come, without waiting.
-  bool have_come() { return have_ended(receiving_); }
-  bool have_left() { return have_ended(sending_); }
+  /// Whether everything has come, or the first n messages, without waiting.
+  bool have_come() { return have_ended(std::span(receiving_)); }
+  bool have_come(std::size_t n) { return have_ended(std::span(receiving_).first(n)); }
+  bool have_left() { return have_ended(std::span(sending_)); }
 
+  /// Returns when the first n messages have come.
+  void take_in(std::size_t n) {
+    for (auto& message : std::span(receiving_).first(n)) message.wait();
+  }
   /// Returns when everything has come.
   void take_in() {
-    for (auto& message : receiving_) message.wait();
+    take_in(receiving_.size());
     receiving_.clear();
   }
   /// Returns when nothing is read any more.
@@ -77,7 +82,7 @@ template <Communicator C> class PostedMessages {
 
  private:
   /// A message that cannot be asked is taken in when it is waited for.
-  template <class Message> static bool have_ended(std::vector<Message>& messages) {
+  template <class Message> static bool have_ended(std::span<Message> messages) {
     for (auto& message : messages) {
       if constexpr (requires { message.done(); }) {
         if (!message.done()) return false;

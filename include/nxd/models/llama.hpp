@@ -176,7 +176,7 @@ class Llama {
  private:
   /// What the head takes.
   auto top(Var<Residual, World> const& x) const {
-    return ColumnParallel<TP, Region>::template enter<Hidden>(cast<element>((*norm_)(x)));
+    return ColumnParallel<TP, Region>::enter(cast<element>((*norm_)(x)));
   }
 
   LlamaConfig config_;

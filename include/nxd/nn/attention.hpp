@@ -49,9 +49,9 @@ template <MeshAxis A, class Region = Duplicated> struct GroupedQueryAttention {
     template <class X>
     constexpr auto operator()(Var<X, World> const& x, Angles<typename World::backend> const& angles,
                               Recompute how = Recompute::none) const {
-      auto const whole = ColumnParallel<A, Region>::template enter<Hidden>(x);
-      return out(detail::attend_rotated(query.product(whole), key.product(whole),
-                                        value.product(whole), angles, how));
+      auto const [v, k, q] =
+          ColumnParallel<A, Region>::outputs(x, value.weight, key.weight, query.weight);
+      return out(detail::attend_rotated(q, k, v, angles, how));
     }
 
     /// Calls `f(info, parameter, matrix)` for each, by its Hugging Face name below `at`.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <nxd/autodiff/contract.hpp>
+#include <tuple>
+
+#include <nxd/autodiff/contract_beside.hpp>
 #include <nxd/nn/parameter.hpp>
 #include <nxd/nn/region.hpp>
 
@@ -34,13 +36,28 @@ template <MeshAxis A, class Region = Duplicated, PlanCount Copies = Once> struct
   using takes = typename Region::template between<A>;
   template <class In, class Out> using weight = Shard<detail::split_dim_t<Out>, A, Copies>;
 
-  template <class In, class X, class W> static constexpr auto enter(Var<X, W> const& x) {
+  /// x, taken to where weights multiply it: whole.
+  template <class X, class W> static constexpr auto enter(Var<X, W> const& x) {
+    check<X>();
+    return redistribute<Replicate<A>>(assume<takes>(x));
+  }
+  /// The outputs of layers that share their input, x: a tuple of as many as there are weights.
+  template <class X, class W, class... Ys>
+  static constexpr auto outputs(Var<X, W> const& x, Var<Ys, W> const&... weights) {
+    check<X>();
+    return contract_from<Replicate<A>>(assume<takes>(x), weights...);
+  }
+  template <class In, class X, class Y, class W>
+  static constexpr auto output(Var<X, W> const& x, Var<Y, W> const& weight) {
+    return std::get<0>(outputs(x, weight));
+  }
+
+ private:
+  template <class X> static constexpr void check() {
     static_assert(
         matches<Expected<takes>, Got<placement_t<X, A>>>,
         "ColumnParallel: x is not placed as its Region leaves activations between blocks");
-    return redistribute<Replicate<A>>(assume<takes>(x));
   }
-  template <class Y, class W> static constexpr auto leave(Var<Y, W> const& y) { return y; }
 };
 
 /// y = x W^T with the inputs split over axis A: each rank makes one term of the outputs' sum.
@@ -50,15 +67,13 @@ template <MeshAxis A, class Region = Duplicated> struct RowParallel {
   using region = Region;
   template <class In, class Out> using weight = Shard<detail::split_dim_t<In>, A>;
 
-  template <class In, class X, class W> static constexpr auto enter(Var<X, W> const& x) {
+  template <class In, class X, class Y, class W>
+  static constexpr auto output(Var<X, W> const& x, Var<Y, W> const& weight) {
     using takes = Shard<detail::split_dim_t<In>, A>;
     static_assert(
         matches<Expected<takes>, Got<placement_t<X, A>>>,
         "RowParallel: x is not a slice of its input dimension, as ColumnParallel makes it");
-    return assume<takes>(x);
-  }
-  template <class Y, class W> static constexpr auto leave(Var<Y, W> const& y) {
-    return redistribute<typename Region::template between<A>>(y);
+    return contract_to<typename Region::template between<A>>(assume<takes>(x), weight);
   }
 };
 
@@ -75,13 +90,7 @@ template <class In, class Out, class Strategy, class World> struct BoundLinear {
 
   /// The layer: into its region, the product, and out again.
   template <class X> constexpr auto operator()(Var<X, World> const& x) const {
-    return Strategy::leave(product(Strategy::template enter<In>(x)));
-  }
-
-  /// The product alone, for an x that is where the strategy takes it: layers that share an input
-  /// take it there once.
-  template <class X> constexpr auto product(Var<X, World> const& x) const {
-    return contract_rounded(x, weight);
+    return Strategy::template output<In>(x, weight);
   }
 
   /// Calls `f(info, parameter, matrix)` for the weight, by its name below `at`.

@@ -122,8 +122,7 @@ template <class Table> void describe(Table& t, DistributedConfig& c) {
         "shard the sequence over the tensor ranks between the products");
   t.key("kv_replicator", c.kv_replicator, at_least(1), "copies of each key and value head");
   t.key("tp_comm_overlap", c.tp_comm_overlap, any(),
-        "sum gradients over tensor ranks while those of weights are made; null: if no two of them "
-        "share a node");
+        "exchange over tensor ranks while products are made; null: if no two of them share a node");
   t.key("pipeline_model_parallel_size", c.pipeline_model_parallel_size, at_least(1),
         "ranks that share the layers");
   t.key("virtual_pipeline_model_parallel_size", c.virtual_pipeline_model_parallel_size, at_least(1),
