@@ -5,6 +5,7 @@
 
 #include <nxd/autodiff/contract_beside.hpp>
 #include <nxd/comm/threads.hpp>
+#include <nxd/core/random.hpp>
 #include <nxd/nn/dims.hpp>
 #include <nxd/tensor/xtensor.hpp>
 
@@ -38,29 +39,60 @@ std::string told(RowPieces const& pieces, std::int64_t place, bool at_once = fal
 struct Job : Plan<Let<TP>, Let<Batch, 2>, Let<Seq>, Let<Hidden, 192>, Let<Ffn, 768>> {
   using Plan::Plan;
 };
-using X = Tensor<float, Shape<Batch, Seq, Hidden>, Layout<Shard<Seq, TP>>>;
-using Up = Tensor<float, Shape<Ffn, Hidden>, Layout<Shard<Ffn, TP>>>;
-using Down = Tensor<float, Shape<Hidden, Ffn>, Layout<Shard<Ffn, TP>>>;
+template <class T> using X = Tensor<T, Shape<Batch, Seq, Hidden>, Layout<Shard<Seq, TP>>>;
+template <class T> using Up = Tensor<T, Shape<Ffn, Hidden>, Layout<Shard<Ffn, TP>>>;
+template <class T> using Down = Tensor<T, Shape<Hidden, Ffn>, Layout<Shard<Ffn, TP>>>;
 
-using Here = World<Job, Xt, Recorder<Threads::Rank>>;
-
-auto elements(Here& world, auto const& x) {
-  using V = typename std::remove_cvref_t<decltype(x)>::tensor;
-  return std::vector<float>(data(x), data(x) + V::local_size(world.plan));
+template <class V, class B> auto elements(auto const& plan, Local<V, B> const& x) {
+  return std::vector<typename V::element>(data(x), data(x) + V::local_size(plan));
 }
 
-/// Out of slices of a sequence into two products, and back through one: y, dx and the weights'
+/// Out of slices of a sequence into two products, and back through one: y, dx and weights'
 /// gradients of this rank, and the traffic.
-template <class Program> auto results(Threads::Rank rank, std::int64_t seq, Program program) {
-  Here world(Job{{"tp", rank.size()}, {"seq", seq}}, Recorder<Threads::Rank>(rank));
-  auto const x = world.template random<X>();
-  auto const up = world.template random<Up>(), gate = world.template random<Up>();
-  auto const down = world.template random<Down>();
-  auto const y = program(world, x, up, gate, down);
-  auto const made = elements(world, y.value());
-  world.backward(y, world.template make<X>([](auto i) { return static_cast<double>(i % 17) - 8; }));
-  return std::tuple(made, elements(world, x.grad()), elements(world, up.grad()),
-                    elements(world, down.grad()), world.comm.totals(), world.ledger);
+template <class B, class Program>
+auto results(Threads::Rank rank, std::int64_t seq, Program program) {
+  using T = typename B::element;
+  using Comm = Recorder<Threads::Rank>;
+  Beside<Comm, T> carrier;
+  World<Job, B, Comm> world(Job{{"tp", rank.size()}, {"seq", seq}}, Comm(rank));
+  auto const numbers = [&]<class V>(std::type_identity<V>, std::uint64_t stream) {
+    Stream const noise(stream, "numbers");
+    return world.variable(world.template make<V>(
+        [&](auto i) { return noise.uniform(static_cast<std::uint64_t>(i)) - 0.5; }));
+  };
+  auto const x = numbers(std::type_identity<X<T>>{}, 1);
+  auto const up = numbers(std::type_identity<Up<T>>{}, 2);
+  auto const gate = numbers(std::type_identity<Up<T>>{}, 3);
+  auto const down = numbers(std::type_identity<Down<T>>{}, 4);
+  auto const y = program(world, carrier, x, up, gate, down);
+  auto const made = elements(world.plan, y.value());
+  world.backward(y,
+                 world.template make<X<T>>([](auto i) { return static_cast<double>(i % 17 - 8); }));
+  return std::tuple(made, elements(world.plan, x.grad()), elements(world.plan, up.grad()),
+                    elements(world.plan, down.grad()), world.comm.totals(), world.ledger);
+}
+
+template <class B> void check_bits(Threads::Rank rank, std::int64_t seq) {
+  auto const between = [](auto&, auto&, auto const& x, auto const& up, auto const& gate,
+                          auto const& down) {
+    auto const whole = redistribute<Replicate<TP>>(x);
+    auto const a = contract(whole, up), b = contract(whole, gate);
+    return redistribute<Shard<Seq, TP>>(contract(a + b, down));
+  };
+  auto const beside = [](auto&, auto&, auto const& x, auto const& up, auto const& gate,
+                         auto const& down) {
+    auto const [a, b] = contract_from<Replicate<TP>>(x, up, gate);
+    return contract_to<Shard<Seq, TP>>(a + b, down);
+  };
+  auto const carried = [&](auto& world, auto& carrier, auto const&... all) {
+    world.beside = &carrier;
+    return beside(world, carrier, all...);
+  };
+  auto const expected = results<B>(rank, seq, between);
+  bool const same_beside = results<B>(rank, seq, beside) == expected;
+  bool const same_carried = results<B>(rank, seq, carried) == expected;
+  CHECK(same_beside);
+  CHECK(same_carried);
 }
 
 }  // namespace
@@ -86,23 +118,7 @@ TEST_CASE("products beside exchanges are those between them, bit for bit") {
       Threads::run(ranks, [&](Threads::Rank rank) {
         CAPTURE(ranks);
         CAPTURE(seq);
-        auto const between = [](Here&, auto const& x, auto const& up, auto const& gate,
-                                auto const& down) {
-          auto const whole = redistribute<Replicate<TP>>(x);
-          auto const a = contract(whole, up), b = contract(whole, gate);
-          return redistribute<Shard<Seq, TP>>(contract(a + b, down));
-        };
-        auto const beside = [](Here&, auto const& x, auto const& up, auto const& gate,
-                               auto const& down) {
-          auto const [a, b] = contract_from<Replicate<TP>>(x, up, gate);
-          return contract_to<Shard<Seq, TP>>(a + b, down);
-        };
-        CHECK(results(rank, seq, between) == results(rank, seq, beside));
-        Beside<Recorder<Threads::Rank>, float> carrier;
-        auto const carried = [&](Here& world, auto const&... all) {
-          world.beside = &carrier;
-          return beside(world, all...);
-        };
-        CHECK(results(rank, seq, between) == results(rank, seq, carried));
+        check_bits<Xt>(rank, seq);
+        check_bits<XtBf16>(rank, seq);
       });
 }
