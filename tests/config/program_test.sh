@@ -44,8 +44,8 @@ same_losses() {
 
 # ---- kill -9 in the middle, and on -------------------------------------------------------------
 
-# The newest checkpoint of a run, and the steps that it has told.
-saved_step() { sed -nE 's/^step-0*([0-9]+).*/\1/p' "runs/$1/checkpoints/LATEST" 2> /dev/null; }
+# The newest checkpoint of a run, and the steps that it has told. LATEST is gone for a moment in each save.
+saved_step() { find "runs/$1/checkpoints" -maxdepth 1 -name 'step-*' 2> /dev/null | sed -nE 's/.*step-0*([0-9]+).*/\1/p' | sort -n | tail -1; }
 told_steps() { wc -l 2> /dev/null < "runs/$1/metrics.jsonl" || echo 0; }
 "$mpirun" 2 "$program" train run.yaml name=killed "${pp2[@]}" trainer.max_steps=100000 > log 2>&1 &
 job=$!
