@@ -149,7 +149,7 @@ template <class Program> int guard_main(int argc, char** argv, Program const& pr
     bool const of_another =
         std::sscanf(what, "rank %d%c", &finder, &colon) == 2 && colon == ':' && finder != rank;
     if ((rank > 0 || of_another) && !in_order)
-      std::this_thread::sleep_for(std::chrono::milliseconds(of_another ? 3000 : 800));
+      std::this_thread::sleep_for(std::chrono::milliseconds(of_another ? 3000 : 500));
     if (!in_order) last_words().line(what);
     if (rank == 0 && in_order) std::fprintf(stderr, "nxd: %s\n", what);
     if (rank == 0 || !in_order) last_words().note(static_cast<int>(code), what);
