@@ -44,7 +44,7 @@ constexpr double rounding = 0x1p-8 * 1.01, sums = 1e-5;
 
 constexpr std::int64_t rows = 7, columns = 333, n = rows * columns;
 
-/// Runs a test with all that this processor has, without tiles, and without wide vectors too.
+/// Runs a test with all that this processor has, without AMX, and without wide vectors too.
 void on_every_machine(auto const& test) {
   for (auto const& [tiles, wide] : {std::pair{true, true}, {false, true}, {false, false}}) {
     amx_wanted() = tiles;

@@ -49,7 +49,7 @@ template <class T> struct Numbers {
   }
 };
 
-/// While this lives, oneDNN makes all products, and nothing is for tiles.
+/// While this lives, oneDNN makes all products, and nothing is AMX's.
 struct ByOneDnn {
   ByOneDnn() {
     amx_wanted() = false;

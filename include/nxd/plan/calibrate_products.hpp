@@ -68,7 +68,7 @@ template <class T> class CalibrationMemory {
   std::array<T*, 3> all_{};
 };
 
-/// Who may make products of a class: more than OpenBLAS, unless they are for tiles.
+/// Who may make products of a class: more than OpenBLAS, unless they are AMX's.
 inline std::vector<ProductMaker> makers_to_measure(ProductClass const& c) {
   std::vector<ProductMaker> all;
   for (std::size_t i = 0; i < names_of(ProductMaker{}).size(); ++i)
