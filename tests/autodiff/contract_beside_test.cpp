@@ -122,3 +122,26 @@ TEST_CASE("products beside exchanges are those between them, bit for bit") {
         check_bits<XtBf16>(rank, seq);
       });
 }
+
+TEST_CASE("a product is made piece by piece only where pieces have the bits of the whole") {
+  using Whole = Tensor<float, Shape<Batch, Seq, Hidden>, Layout<Replicate<TP>>>;
+  using W = World<Job, Xt>;
+  using Z = detail::product_tensor_t<detail::unshared_t<Whole, Up<float>>, Whole, Up<float>, W>;
+  W world(Job{{"tp", 1}, {"seq", 256}});
+  auto const x = world.make<Whole>();
+  auto const up = world.make<Up<float>>();
+  auto const z = world.make<Z>();
+  auto const is_cut = [&](ProductMaker maker, RowPieces const& pieces) {
+    auto const kept = product_table();
+    for (std::size_t i = 0; i < ProductTable::size; ++i) product_table()[i] = maker;
+    detail::RowsOfProduct<Z, Whole, Up<float>, float, W> const rows(world, pieces, x, up, data(z),
+                                                                    false);
+    product_table() = kept;
+    return rows.is_cut();
+  };
+  RowPieces const all{.blocks = 2, .length = 256, .pieces = 2};
+  CHECK(!is_cut(ProductMaker::openblas, all));
+  CHECK(is_cut(ProductMaker::avx512, all) == has_avx512());
+  CHECK(!is_cut(ProductMaker::avx512, {.blocks = 1, .length = 256, .pieces = 2}));
+  CHECK(!is_cut(ProductMaker::avx512, {.blocks = 2, .length = 256, .pieces = 0}));
+}
